@@ -1,0 +1,2 @@
+/** Floor 7: the command line. */
+package dev.hone.cli;

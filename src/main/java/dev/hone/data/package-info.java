@@ -1,0 +1,2 @@
+/** Floor 3: datasets, masks, packing and batches. */
+package dev.hone.data;

@@ -1,0 +1,120 @@
+package dev.hone.kernel;
+
+import dev.hone.tensor.Tensor;
+
+/**
+ * The op contract: what a device must compute, forward and hand-derived backward. Shapes, dtypes, aliasing and rounding of each op
+ * are those of {@code src/main/c/hone.h}, which is the reference text; the derivations stand in {@code src/main/c/<op>.c}.
+ *
+ * <p>Letters: M tokens (documents laid end to end, no padding), C hidden, H heads, KV key/value heads, D head dim, I intermediate,
+ * V vocabulary, R rank. {@code =} overwritten, {@code +=} accumulated. Arguments said to be nullable may be null; every other one
+ * may not. Every method throws {@link NativeException} when the device refuses its arguments, before computing anything.
+ */
+public interface Kernels extends AutoCloseable {
+
+  /** What one attention call needs beside its tensors. Window and softcap 0 mean none. */
+  record Attention(float scale, int window, float softcap) {}
+
+  /** Device and instruction set in words, for reports. */
+  String describe();
+
+  /** out (M,C) = scale * table[ids]; ids (M) i32; table (V,C). */
+  void embeddingForward(Tensor out, Tensor ids, Tensor table, float scale);
+
+  /** dtable (V,C) f32 += scale * dout at ids. */
+  void embeddingBackward(Tensor dtable, Tensor ids, Tensor dout, float scale);
+
+  /** y (M,C) = x rstd (weightOffset + w); rstd (M) f32 = 1/sqrt(mean x^2 + eps). */
+  void rmsNormForward(Tensor y, Tensor rstd, Tensor x, Tensor w, float eps, float weightOffset);
+
+  /** dx (M,C) = or += ; dw (C) f32 +=, nullable. dx may be dy. */
+  void rmsNormBackward(
+      Tensor dx, Tensor dw, Tensor dy, Tensor x, Tensor w, Tensor rstd, float weightOffset, boolean accumulate);
+
+  /** y (M,N) = x w^T + bias; w (N,K) f32, bf16, f16 or nf4; bias (N) nullable. */
+  void linearForward(Tensor y, Tensor x, Tensor w, Tensor bias);
+
+  /** dx (M,K) = or += dy w. */
+  void linearBackwardInput(Tensor dx, Tensor dy, Tensor w, boolean accumulate);
+
+  /** dw (N,K) f32 += dy^T x; dbias (N) f32 +=, nullable. */
+  void linearBackwardWeight(Tensor dw, Tensor dbias, Tensor dy, Tensor x);
+
+  /** y (M,N) += scale u b^T with u (M,R) = dropout(x) a^T, saved. */
+  void loraForward(Tensor y, Tensor u, Tensor x, Tensor a, Tensor b, float scale, float dropout, long seed);
+
+  /** dx (M,K) +=, nullable; da (R,K), db (N,R) f32 +=; e (M,R) scratch. Dropout and seed as in forward. */
+  void loraBackward(
+      Tensor dx, Tensor da, Tensor db, Tensor e, Tensor dy, Tensor x, Tensor u, Tensor a, Tensor b,
+      float scale, float dropout, long seed);
+
+  /** Turns x (M,H,D) in place by the tables cos, sin (P, rot/2) f32 at positions (M) i32. */
+  void ropeForward(Tensor x, Tensor cos, Tensor sin, Tensor positions);
+
+  /** Turns dx back in place. */
+  void ropeBackward(Tensor dx, Tensor cos, Tensor sin, Tensor positions);
+
+  /** o (M,H,D) and lse (H,M) f32 = causal attention inside each document; docs (n+1) i32 from 0 to M. */
+  void attentionForward(Tensor o, Tensor lse, Tensor q, Tensor k, Tensor v, Tensor docs, Attention attention);
+
+  /** dq, dk, dv =; delta (H,M) f32 scratch. */
+  void attentionBackward(
+      Tensor dq, Tensor dk, Tensor dv, Tensor delta, Tensor dout, Tensor o, Tensor lse, Tensor q, Tensor k, Tensor v,
+      Tensor docs, Attention attention);
+
+  /** o (M,H,D) for the positions start .. start+M-1 of one document whose keys and values lie in the caches (P,KV,D). */
+  void attentionDecode(Tensor o, Tensor q, Tensor kCache, Tensor vCache, long start, Attention attention);
+
+  /** y (M,I) = activation(gate) * up. */
+  void gatedForward(Tensor y, Tensor gate, Tensor up, Activation activation);
+
+  /** dgate, dup (M,I) =; dgate may be gate, dup may be up or dy. */
+  void gatedBackward(Tensor dgate, Tensor dup, Tensor dy, Tensor gate, Tensor up, Activation activation);
+
+  /** y = x + multiplier r; y may be x or r. */
+  void residualForward(Tensor y, Tensor x, Tensor r, float multiplier);
+
+  /** dr = multiplier dy; dr may be dy. */
+  void residualBackward(Tensor dr, Tensor dy, float multiplier);
+
+  /** Bytes of scratch that {@link #crossEntropy} wants for M tokens. */
+  long crossEntropyScratchBytes(long tokens, long hidden, long vocab, Tensor h);
+
+  /**
+   * loss (1) f64 += the sum over targets != -100 of the label-smoothed negative log-likelihood of h u^T; dh (M,C) = its gradient
+   * times invCount, nullable for evaluation; du (V,C) f32 += likewise, nullable when u is frozen. targets (M) i32 are already
+   * shifted.
+   */
+  void crossEntropy(
+      Tensor loss, Tensor dh, Tensor du, Tensor scratch, Tensor h, Tensor u, Tensor targets,
+      float invCount, float logitScale, float softcap, float labelSmoothing);
+
+  /** z = softcap tanh(logitScale z / softcap) in place; softcap 0: z *= logitScale. */
+  void softcapForward(Tensor z, float logitScale, float softcap);
+
+  /** out (1) f64 += sum x^2. */
+  void sumSquares(Tensor out, Tensor x);
+
+  /** One decoupled AdamW step in torch's order, in place on p, m, v (f32); the gradient is scaled by gradScale (clipping). */
+  void adamwStep(
+      Tensor p, Tensor m, Tensor v, Tensor grad,
+      float lr, float beta1, float beta2, float eps, float weightDecay, float gradScale, long step);
+
+  /** codes u8 (ceil(n/2)), absmax f32 (ceil(n/block)) = NF4 of w, byte-exact with bitsandbytes. */
+  void nf4Quantize(Tensor codes, Tensor absmax, Tensor w, int block);
+
+  /** Second level: quantised u8 (B), nestedAbsmax f32 (ceil(B/256)), offset f32 (1) of absmax f32 (B). */
+  void nf4QuantizeAbsmax(Tensor quantised, Tensor nestedAbsmax, Tensor offset, Tensor absmax);
+
+  /** nf4 f32 (16), dynamic f32 (256): the code books. */
+  void nf4Tables(Tensor nf4, Tensor dynamic);
+
+  /** out = in, rounded to nearest even; in may be nf4. */
+  void cast(Tensor out, Tensor in);
+
+  /** count (1) f64 = NaN and infinite elements of x. */
+  void countNonFinite(Tensor count, Tensor x);
+
+  @Override
+  void close();
+}

@@ -1,0 +1,2 @@
+/** The CPU: bindings to libhone ({@code hone.h}) and the op contract over them. */
+package dev.hone.kernel.cpu;

@@ -1,0 +1,2 @@
+/** Floor 3: architectures as data. */
+package dev.hone.model;

@@ -1,0 +1,2 @@
+/** Floor 4: every buffer of a run, placed before the first kernel. */
+package dev.hone.plan;

@@ -1,0 +1,246 @@
+package dev.hone.tensor;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemoryLayout;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.Arrays;
+
+/**
+ * A dense row-major array outside the heap with the descriptor that native code checks (hone_tensor of hone.h).
+ *
+ * <p>The first extent may shrink and grow within what was allocated ({@link #rows}), so that one buffer serves micro-batches of
+ * different lengths without an allocation. Host data is read and written through {@link #data}.
+ */
+public final class Tensor {
+  private static final long DATA = 0;
+  private static final long QUANT = 8;
+  private static final long NAME = 16;
+  private static final long SHAPE = 24;
+  private static final long DTYPE = 56;
+  private static final long RANK = 60;
+
+  /** struct hone_tensor. */
+  public static final MemoryLayout LAYOUT =
+      MemoryLayout.structLayout(
+          ValueLayout.ADDRESS.withName("data"),
+          ValueLayout.ADDRESS.withName("quant"),
+          ValueLayout.ADDRESS.withName("name"),
+          MemoryLayout.sequenceLayout(4, ValueLayout.JAVA_LONG).withName("shape"),
+          ValueLayout.JAVA_INT.withName("dtype"),
+          ValueLayout.JAVA_INT.withName("rank"));
+
+  /** struct hone_quant. */
+  public static final MemoryLayout QUANT_LAYOUT =
+      MemoryLayout.structLayout(
+          ValueLayout.ADDRESS.withName("code"),
+          ValueLayout.ADDRESS.withName("absmax_f32"),
+          ValueLayout.ADDRESS.withName("absmax_u8"),
+          ValueLayout.ADDRESS.withName("nested_code"),
+          ValueLayout.ADDRESS.withName("nested_absmax"),
+          ValueLayout.JAVA_FLOAT.withName("nested_offset"),
+          ValueLayout.JAVA_INT.withName("block"),
+          ValueLayout.JAVA_INT.withName("nested_block"),
+          MemoryLayout.paddingLayout(4));
+
+  private final String name;
+  private final DType dtype;
+  private final long[] shape;
+  private final long capacityRows;
+  private final MemorySegment data;
+  private final MemorySegment descriptor;
+  private final Quant quant;
+
+  private Tensor(
+      Arena arena, String name, DType dtype, MemorySegment data, Quant quant, long... shape) {
+    if (shape.length < 1 || shape.length > 4) {
+      throw new IllegalArgumentException(name + ": rank " + shape.length + ", want 1 to 4");
+    }
+    if ((dtype == DType.NF4) != (quant != null)) {
+      throw new IllegalArgumentException(name + ": NF4 tensors, and only they, have side data");
+    }
+    this.name = name;
+    this.dtype = dtype;
+    this.shape = shape.clone();
+    this.capacityRows = shape[0];
+    this.data = data;
+    this.quant = quant;
+    if (data.byteSize() < bytes()) {
+      throw new IllegalArgumentException(
+          name + ": " + data.byteSize() + " bytes cannot hold " + dtype + " " + Arrays.toString(shape));
+    }
+    descriptor = arena.allocate(LAYOUT);
+    descriptor.set(ValueLayout.ADDRESS, DATA, data);
+    descriptor.set(ValueLayout.ADDRESS, NAME, arena.allocateFrom(name));
+    for (int i = 0; i < 4; i++) {
+      descriptor.setAtIndex(ValueLayout.JAVA_LONG, SHAPE / 8 + i, i < shape.length ? shape[i] : 1);
+    }
+    descriptor.set(ValueLayout.JAVA_INT, DTYPE, dtype.code());
+    descriptor.set(ValueLayout.JAVA_INT, RANK, shape.length);
+    if (quant != null) {
+      descriptor.set(ValueLayout.ADDRESS, QUANT, quantDescriptor(arena, quant));
+    }
+  }
+
+  /** A tensor over existing memory, which must outlive it; {@code arena} holds the descriptor. */
+  public static Tensor of(Arena arena, String name, DType dtype, MemorySegment data, long... shape) {
+    return new Tensor(arena, name, dtype, data, null, shape);
+  }
+
+  /** An NF4 tensor: {@code codes} holds two a byte, {@code shape} is the weight's. */
+  public static Tensor ofNf4(Arena arena, String name, MemorySegment codes, Quant quant, long... shape) {
+    return new Tensor(arena, name, DType.NF4, codes, quant, shape);
+  }
+
+  /** A zeroed tensor with memory of its own in {@code arena}, aligned to 64 bytes. */
+  public static Tensor allocate(Arena arena, String name, DType dtype, long... shape) {
+    long elements = 1;
+    for (long extent : shape) {
+      elements = Math.multiplyExact(elements, extent);
+    }
+    MemorySegment memory = arena.allocate(Math.max(64, dtype.bytes(elements)), 64);
+    return of(arena, name, dtype, memory, shape);
+  }
+
+  private static MemorySegment quantDescriptor(Arena arena, Quant quant) {
+    MemorySegment struct = arena.allocate(QUANT_LAYOUT);
+    struct.set(ValueLayout.ADDRESS, 0, quant.code().data);
+    struct.set(ValueLayout.ADDRESS, quant.isDouble() ? 16 : 8, quant.absmax().data);
+    if (quant.isDouble()) {
+      struct.set(ValueLayout.ADDRESS, 24, quant.nestedCode().data);
+      struct.set(ValueLayout.ADDRESS, 32, quant.nestedAbsmax().data);
+    }
+    struct.set(ValueLayout.JAVA_FLOAT, 40, quant.nestedOffset());
+    struct.set(ValueLayout.JAVA_INT, 44, quant.block());
+    struct.set(ValueLayout.JAVA_INT, 48, quant.nestedBlock());
+    return struct;
+  }
+
+  /**
+   * The same memory under another shape, from row {@code firstRow} of this tensor's first extent. Not for NF4.
+   *
+   * @throws IllegalArgumentException when it would reach past this tensor
+   */
+  public Tensor view(Arena arena, String viewName, long firstRow, long... viewShape) {
+    if (quant != null) {
+      throw new IllegalArgumentException(name + ": an NF4 tensor has no views");
+    }
+    long offset = dtype.bytes(firstRow * rowElements());
+    return of(arena, viewName, dtype, data.asSlice(offset), viewShape);
+  }
+
+  /** Sets the first extent for the coming calls; at most what was allocated. */
+  public Tensor rows(long rows) {
+    if (rows < 0 || rows > capacityRows) {
+      throw new IllegalArgumentException(name + ": " + rows + " rows, allocated for " + capacityRows);
+    }
+    shape[0] = rows;
+    descriptor.set(ValueLayout.JAVA_LONG, SHAPE, rows);
+    return this;
+  }
+
+  public String name() {
+    return name;
+  }
+
+  public DType dtype() {
+    return dtype;
+  }
+
+  public int rank() {
+    return shape.length;
+  }
+
+  public long shape(int axis) {
+    return shape[axis];
+  }
+
+  public long[] shape() {
+    return shape.clone();
+  }
+
+  /** Side data of an NF4 tensor, else null. */
+  public Quant quant() {
+    return quant;
+  }
+
+  public long elements() {
+    long n = 1;
+    for (long extent : shape) {
+      n = Math.multiplyExact(n, extent);
+    }
+    return n;
+  }
+
+  private long rowElements() {
+    long n = 1;
+    for (int i = 1; i < shape.length; i++) {
+      n *= shape[i];
+    }
+    return n;
+  }
+
+  /** Bytes of the elements; an NF4 tensor's side data is counted by {@link Quant#bytes}. */
+  public long bytes() {
+    return dtype.bytes(elements());
+  }
+
+  public MemorySegment data() {
+    return data;
+  }
+
+  /** The native descriptor, for kernels. */
+  public MemorySegment descriptor() {
+    return descriptor;
+  }
+
+  public void zero() {
+    data.asSlice(0, bytes()).fill((byte) 0);
+  }
+
+  /** The elements as f32, widened from bf16 or f16 where they are stored so. */
+  public float[] toFloats() {
+    int n = Math.toIntExact(elements());
+    float[] out = new float[n];
+    switch (dtype) {
+      case F32 -> MemorySegment.copy(data, ValueLayout.JAVA_FLOAT, 0, out, 0, n);
+      case BF16 -> {
+        for (int i = 0; i < n; i++) {
+          out[i] = Float.intBitsToFloat(data.getAtIndex(ValueLayout.JAVA_SHORT_UNALIGNED, i) << 16);
+        }
+      }
+      case F16 -> {
+        for (int i = 0; i < n; i++) {
+          out[i] = Float.float16ToFloat(data.getAtIndex(ValueLayout.JAVA_SHORT_UNALIGNED, i));
+        }
+      }
+      default -> throw new IllegalStateException(name + ": " + dtype + " has no plain float values");
+    }
+    return out;
+  }
+
+  /** Fills an F32 or I32 tensor from the front; lengths must agree. */
+  public Tensor set(float... values) {
+    requireLength(values.length, DType.F32);
+    MemorySegment.copy(values, 0, data, ValueLayout.JAVA_FLOAT, 0, values.length);
+    return this;
+  }
+
+  /** As {@link #set(float...)} for I32. */
+  public Tensor set(int... values) {
+    requireLength(values.length, DType.I32);
+    MemorySegment.copy(values, 0, data, ValueLayout.JAVA_INT, 0, values.length);
+    return this;
+  }
+
+  private void requireLength(int length, DType wanted) {
+    if (dtype != wanted || elements() != length) {
+      throw new IllegalArgumentException(this + ": set with " + length + " " + wanted + " values");
+    }
+  }
+
+  @Override
+  public String toString() {
+    return name + " " + dtype + Arrays.toString(shape);
+  }
+}

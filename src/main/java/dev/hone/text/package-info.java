@@ -1,0 +1,2 @@
+/** Floor 2: tokenizers and chat templates. */
+package dev.hone.text;

@@ -1,0 +1,2 @@
+/** Floor 6: the loop, the optimiser, the schedule, checkpoints and reports. */
+package dev.hone.train;
