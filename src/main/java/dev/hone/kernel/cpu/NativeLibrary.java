@@ -5,6 +5,7 @@ import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.SymbolLookup;
+import java.net.URISyntaxException;
 import java.net.URL;
 import java.nio.file.Path;
 import java.util.Locale;
@@ -32,8 +33,13 @@ final class NativeLibrary {
           "this build of Hone has no " + resource.substring(1) + "; build it with `./hone build` on this machine");
     }
     try {
+      if (url.getProtocol().equals("file")) {
+        return Path.of(url.toURI());
+      }
       File cached = Loader.cacheResource(url);
       return cached.toPath();
+    } catch (URISyntaxException e) {
+      throw new IllegalStateException(url.toString(), e);
     } catch (IOException e) {
       throw new UncheckedIOException("unpacking " + resource.substring(1), e);
     }
