@@ -98,6 +98,26 @@ int32_t hone_cast(const hone_tensor *out, const hone_tensor *in) {
   return HONE_OK;
 }
 
+int32_t hone_copy_rows(const hone_tensor *out, int64_t out_row, const hone_tensor *in, int64_t in_row) {
+  HONE_CHECK2("copy_rows", out, HONE_FLOATS, -1, -1);
+  HONE_CHECK2("copy_rows", in, HONE_FLOATS, -1, out->shape[1]);
+  HONE_REQUIRE(out_row >= 0 && out_row < out->shape[0], "copy_rows: row %lld of %s, which has %lld", (long long)out_row,
+               out->name, (long long)out->shape[0]);
+  HONE_REQUIRE(in_row >= 0 && in_row < in->shape[0], "copy_rows: row %lld of %s, which has %lld", (long long)in_row,
+               in->name, (long long)in->shape[0]);
+  int64_t left_out = out->shape[0] - out_row, left_in = in->shape[0] - in_row;
+  int64_t rows = left_out < left_in ? left_out : left_in, width = out->shape[1];
+  for (int64_t r = 0; r < rows; r++) {
+    for (int64_t at = 0; at < width; at += CAST_BLOCK) {
+      float buffer[CAST_BLOCK];
+      int64_t n = width - at < CAST_BLOCK ? width - at : CAST_BLOCK;
+      const float *row = hone_row(buffer, in, (in_row + r) * width + at, n);
+      hone_store(out, (out_row + r) * width + at, row, n, false);
+    }
+  }
+  return HONE_OK;
+}
+
 int32_t hone_count_nonfinite(const hone_tensor *count, const hone_tensor *x) {
   HONE_CHECK1("count_nonfinite", count, HONE_DTYPE_BIT(HONE_F64), 1);
   HONE_REQUIRE(x, "count_nonfinite: a required tensor is null");

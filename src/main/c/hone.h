@@ -226,6 +226,9 @@ HONE_API int32_t hone_nf4_quantize_absmax(const hone_tensor *quantised, const ho
 HONE_API int32_t hone_nf4_tables(const hone_tensor *nf4, const hone_tensor *dynamic);
 /* out F32|BF16|F16 =; in any dtype of equal size, NF4 included: casts round to nearest even. */
 HONE_API int32_t hone_cast(const hone_tensor *out, const hone_tensor *in);
+/* Rows out_row .. of out (P,C) = rows in_row .. of in (M,C), as many as both have left; F32|BF16|F16, cast where they
+ * differ. At least one row; the two do not overlap. */
+HONE_API int32_t hone_copy_rows(const hone_tensor *out, int64_t out_row, const hone_tensor *in, int64_t in_row);
 /* count (1) F64 = how many elements of x (F32|BF16|F16) are NaN or infinite */
 HONE_API int32_t hone_count_nonfinite(const hone_tensor *count, const hone_tensor *x);
 

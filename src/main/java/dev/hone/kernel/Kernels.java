@@ -1,5 +1,6 @@
 package dev.hone.kernel;
 
+import dev.hone.tensor.DType;
 import dev.hone.tensor.Tensor;
 
 /**
@@ -78,7 +79,7 @@ public interface Kernels extends AutoCloseable {
   void residualBackward(Tensor dr, Tensor dy, float multiplier);
 
   /** Bytes of scratch that {@link #crossEntropy} wants for M tokens. */
-  long crossEntropyScratchBytes(long tokens, long hidden, long vocab, Tensor h);
+  long crossEntropyScratchBytes(long tokens, long hidden, long vocab, DType compute);
 
   /**
    * loss (1) f64 += the sum over targets != -100 of the label-smoothed negative log-likelihood of h u^T; dh (M,C) = its gradient
@@ -111,6 +112,12 @@ public interface Kernels extends AutoCloseable {
 
   /** out = in, rounded to nearest even; in may be nf4. */
   void cast(Tensor out, Tensor in);
+
+  /**
+   * Rows of out from {@code outRow} on = rows of in from {@code inRow} on, as many as both have left; (P,C) and (M,C) f32, bf16 or
+   * f16, cast where they differ.
+   */
+  void copyRows(Tensor out, long outRow, Tensor in, long inRow);
 
   /** count (1) f64 = NaN and infinite elements of x. */
   void countNonFinite(Tensor count, Tensor x);

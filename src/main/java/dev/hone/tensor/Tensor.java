@@ -9,7 +9,7 @@ import java.util.Arrays;
 /**
  * A dense row-major array outside the heap with the descriptor that native code checks (hone_tensor of hone.h).
  *
- * <p>The first extent may shrink and grow within what was allocated ({@link #rows}), so that one buffer serves micro-batches of
+ * <p>The shape may change within what was allocated ({@link #rows}, {@link #reshape}), so that one buffer serves micro-batches of
  * different lengths without an allocation. Host data is read and written through {@link #data}.
  */
 public final class Tensor {
@@ -45,8 +45,7 @@ public final class Tensor {
 
   private final String name;
   private final DType dtype;
-  private final long[] shape;
-  private final long capacityRows;
+  private long[] shape;
   private final MemorySegment data;
   private final MemorySegment descriptor;
   private final Quant quant;
@@ -62,7 +61,6 @@ public final class Tensor {
     this.name = name;
     this.dtype = dtype;
     this.shape = shape.clone();
-    this.capacityRows = shape[0];
     this.data = data;
     this.quant = quant;
     if (data.byteSize() < bytes()) {
@@ -129,14 +127,42 @@ public final class Tensor {
     return of(arena, viewName, dtype, data.asSlice(offset), viewShape);
   }
 
-  /** Sets the first extent for the coming calls; at most what was allocated. */
+  /** Sets the first extent for the coming calls; see {@link #reshape}. */
   public Tensor rows(long rows) {
-    if (rows < 0 || rows > capacityRows) {
-      throw new IllegalArgumentException(name + ": " + rows + " rows, allocated for " + capacityRows);
+    if (shape[0] != rows) {
+      requireRoom(rows * rowElements());
+      shape[0] = rows;
+      descriptor.set(ValueLayout.JAVA_LONG, SHAPE, rows);
     }
-    shape[0] = rows;
-    descriptor.set(ValueLayout.JAVA_LONG, SHAPE, rows);
     return this;
+  }
+
+  /**
+   * Sets the shape for the coming calls, over the same memory from its start.
+   *
+   * @throws IllegalArgumentException when the memory is too small for it
+   */
+  public Tensor reshape(long... extents) {
+    long elements = 1;
+    for (long extent : extents) {
+      elements = Math.multiplyExact(elements, extent);
+    }
+    requireRoom(elements);
+    if (shape.length != extents.length) {
+      shape = new long[extents.length];
+      descriptor.set(ValueLayout.JAVA_INT, RANK, extents.length);
+    }
+    for (int i = 0; i < 4; i++) {
+      descriptor.setAtIndex(ValueLayout.JAVA_LONG, SHAPE / 8 + i, i < extents.length ? extents[i] : 1);
+    }
+    System.arraycopy(extents, 0, shape, 0, extents.length);
+    return this;
+  }
+
+  private void requireRoom(long elements) {
+    if (elements < 0 || dtype.bytes(elements) > data.byteSize()) {
+      throw new IllegalArgumentException(name + ": " + elements + " elements of " + dtype + " in " + data.byteSize() + " bytes");
+    }
   }
 
   public String name() {
@@ -217,6 +243,14 @@ public final class Tensor {
       default -> throw new IllegalStateException(name + ": " + dtype + " has no plain float values");
     }
     return out;
+  }
+
+  /** The value of an F64 tensor of one element. */
+  public double toDouble() {
+    if (dtype != DType.F64 || elements() != 1) {
+      throw new IllegalStateException(this + " is not one f64");
+    }
+    return data.get(ValueLayout.JAVA_DOUBLE, 0);
   }
 
   /** Fills an F32 or I32 tensor from the front; lengths must agree. */

@@ -3,6 +3,7 @@ package dev.hone.kernel.cpu;
 import dev.hone.kernel.Activation;
 import dev.hone.kernel.Kernels;
 import dev.hone.kernel.NativeException;
+import dev.hone.tensor.DType;
 import dev.hone.tensor.Tensor;
 import java.lang.foreign.MemorySegment;
 
@@ -94,9 +95,9 @@ public final class CpuKernels implements Kernels {
   }
 
   @Override
-  public long crossEntropyScratchBytes(long tokens, long hidden, long vocab, Tensor h) {
+  public long crossEntropyScratchBytes(long tokens, long hidden, long vocab, DType compute) {
     try {
-      return (long) HoneH.CROSS_ENTROPY_SCRATCH_BYTES.invokeExact(tokens, hidden, vocab, h.dtype().code());
+      return (long) HoneH.CROSS_ENTROPY_SCRATCH_BYTES.invokeExact(tokens, hidden, vocab, compute.code());
     } catch (Throwable t) {
       throw mismatch("hone_cross_entropy_scratch_bytes", t);
     }
@@ -436,6 +437,17 @@ public final class CpuKernels implements Kernels {
           at(out), at(in));
     } catch (Throwable t) {
       throw mismatch("hone_cast", t);
+    }
+    check(status);
+  }
+
+  @Override
+  public void copyRows(Tensor out, long outRow, Tensor in, long inRow) {
+    int status;
+    try {
+      status = (int) HoneH.COPY_ROWS.invokeExact(at(out), outRow, at(in), inRow);
+    } catch (Throwable t) {
+      throw mismatch("hone_copy_rows", t);
     }
     check(status);
   }

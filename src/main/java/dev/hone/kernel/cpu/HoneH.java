@@ -86,6 +86,8 @@ final class HoneH {
       function("hone_nf4_tables", JAVA_INT, ADDRESS, ADDRESS);
   static final MethodHandle CAST =
       function("hone_cast", JAVA_INT, ADDRESS, ADDRESS);
+  static final MethodHandle COPY_ROWS =
+      function("hone_copy_rows", JAVA_INT, ADDRESS, JAVA_LONG, ADDRESS, JAVA_LONG);
   static final MethodHandle COUNT_NONFINITE =
       function("hone_count_nonfinite", JAVA_INT, ADDRESS, ADDRESS);
 

@@ -1,0 +1,41 @@
+package dev.hone.engine;
+
+import dev.hone.format.PeftConfig;
+import dev.hone.model.ModelSpec;
+import dev.hone.model.Projection;
+import dev.hone.model.Tuning;
+import java.util.ArrayList;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Set;
+
+/** Adapters as PEFT describes them, joined to a model's linear layers. */
+public final class Adapters {
+  private Adapters() {}
+
+  /**
+   * The layers that a PEFT config adapts in a model of this shape.
+   *
+   * @param dropout of the coming training; 0 for generation
+   * @throws dev.hone.config.UserError when no layer fits the config's targets
+   */
+  public static Tuning.Lora tuning(ModelSpec spec, PeftConfig config, float dropout) {
+    List<String> modules = new ArrayList<>();
+    for (int layer = 0; layer < spec.layers(); layer++) {
+      for (Projection p : Projection.values()) {
+        modules.add(p.module(layer));
+      }
+    }
+    Set<String> chosen = new HashSet<>(config.resolve(modules));
+    List<Tuning.Lora.Target> targets = new ArrayList<>();
+    for (int layer = 0; layer < spec.layers(); layer++) {
+      for (Projection p : Projection.values()) {
+        String module = p.module(layer);
+        if (chosen.contains(module)) {
+          targets.add(new Tuning.Lora.Target(layer, p, config.rank(module), config.scale(module)));
+        }
+      }
+    }
+    return new Tuning.Lora(List.copyOf(targets), dropout);
+  }
+}

@@ -1,0 +1,143 @@
+package dev.hone.engine;
+
+import dev.hone.kernel.Kernels;
+import dev.hone.model.ModelSpec;
+import dev.hone.model.Tuning;
+import dev.hone.plan.InferencePlan;
+import dev.hone.plan.Plan;
+import dev.hone.plan.StepShape;
+import dev.hone.tensor.DType;
+import dev.hone.tensor.Tensor;
+import java.lang.foreign.Arena;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+
+/** Runs a model over a growing text with a key-value cache, one text at a time. */
+public final class Decoder implements AutoCloseable {
+  /** Prompt tokens that one pass takes when the decoder has memory of its own. */
+  private static final int CHUNK = 64;
+
+  private final Kernels kernels;
+  private final ModelSpec spec;
+  private final Arena arena = Arena.ofShared();
+  private final Parameters parameters;
+  private final ModelWeights weights;
+  private final Pass pass;
+  private final int chunk;
+  private final int capacity;
+  private final Tensor lastHidden;
+  private final Tensor logits;
+  private final List<Block.AttentionStep> attentionSteps = new ArrayList<>();
+  private int length;
+
+  /**
+   * A decoder with weights of its own.
+   *
+   * @param source of the base weights; must stay open as long as the decoder
+   * @param tuning the adapter whose matrices {@link #parameters} will hold, or {@link Tuning.None}
+   * @param compute dtype of activations and cache
+   * @param positions longest text in tokens
+   */
+  public static Decoder open(
+      Kernels kernels, ModelSpec spec, WeightSource source, Tuning tuning, Storage storage, DType compute,
+      int positions) {
+    return new Decoder(kernels, spec, source, tuning, storage, null, compute, CHUNK, positions);
+  }
+
+  static Decoder borrowing(
+      Kernels kernels, ModelSpec spec, ModelWeights weights, DType compute, int chunk, int positions) {
+    return new Decoder(kernels, spec, null, new Tuning.None(), Storage.AS_STORED, weights, compute, chunk, positions);
+  }
+
+  private Decoder(
+      Kernels kernels, ModelSpec spec, WeightSource source, Tuning tuning, Storage storage, ModelWeights borrowed,
+      DType compute, int chunk, int positions) {
+    this.kernels = kernels;
+    this.spec = spec;
+    this.chunk = Math.min(chunk, positions);
+    capacity = positions;
+    StepShape step = new StepShape(compute, true, this.chunk, 1, positions);
+    Plan plan = InferencePlan.of(spec, tuning, step, borrowed == null);
+    Plan.Memory memory = plan.allocate(arena);
+    parameters = borrowed == null ? new Parameters(memory, arena, spec, tuning) : null;
+    weights =
+        borrowed == null
+            ? new ModelWeights(kernels, source, spec, tuning, storage, memory, parameters, arena)
+            : borrowed;
+    pass = new Pass(kernels, spec, weights, memory, arena);
+    lastHidden = memory.tensor("last");
+    logits = memory.tensor("logits");
+    for (int layer = 0; layer < spec.layers(); layer++) {
+      attentionSteps.add(attention(memory, layer));
+    }
+  }
+
+  private Block.AttentionStep attention(Plan.Memory memory, int layer) {
+    Tensor keys = memory.tensor(InferencePlan.keys(layer));
+    Tensor values = memory.tensor(InferencePlan.values(layer));
+    Tensor keyHeads = keys.view(arena, keys.name(), 0, capacity, spec.kvHeads(), spec.headDim());
+    Tensor valueHeads = values.view(arena, values.name(), 0, capacity, spec.kvHeads(), spec.headDim());
+    Kernels.Attention settings =
+        new Kernels.Attention(spec.attentionScale(), spec.windows().get(layer), spec.attentionSoftcap());
+    return s -> {
+      kernels.copyRows(keys, length, s.k, 0);
+      kernels.copyRows(values, length, s.v, 0);
+      kernels.attentionDecode(s.oHeads, s.qHeads, keyHeads, valueHeads, length, settings);
+    };
+  }
+
+  /** Where an adapter's matrices go; empty with {@link Tuning.None}. Not for a decoder that borrows a model's weights. */
+  public Parameters parameters() {
+    return parameters;
+  }
+
+  /** Tokens the cache holds. */
+  public int length() {
+    return length;
+  }
+
+  public int capacity() {
+    return capacity;
+  }
+
+  /** Forgets all but the first {@code kept} tokens of the text. */
+  public void rewind(int kept) {
+    if (kept < 0 || kept > length) {
+      throw new IllegalArgumentException("rewinding to " + kept + " of " + length + " tokens");
+    }
+    length = kept;
+  }
+
+  /**
+   * Appends tokens to the text.
+   *
+   * @return the logits (V) of what follows the last of them
+   * @throws IllegalArgumentException when there are none, or more than the cache still takes
+   */
+  public float[] feed(int... ids) {
+    if (ids.length == 0 || length + ids.length > capacity) {
+      throw new IllegalArgumentException(
+          ids.length + " tokens after " + length + " in a cache for " + capacity);
+    }
+    for (int from = 0; from < ids.length; from += chunk) {
+      int[] part = Arrays.copyOfRange(ids, from, Math.min(ids.length, from + chunk));
+      int[] positions = new int[part.length];
+      int start = length;
+      Arrays.setAll(positions, i -> start + i);
+      pass.tokens(part, positions);
+      pass.forward(attentionSteps, false, 0);
+      length += part.length;
+    }
+    Tensor hidden = pass.finalNorm();
+    kernels.copyRows(lastHidden, 0, hidden, hidden.shape(0) - 1);
+    kernels.linearForward(logits, lastHidden, weights.head, null);
+    kernels.softcapForward(logits, spec.logitScale(), spec.finalSoftcap());
+    return logits.toFloats();
+  }
+
+  @Override
+  public void close() {
+    arena.close();
+  }
+}

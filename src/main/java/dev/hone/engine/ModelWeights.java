@@ -1,0 +1,133 @@
+package dev.hone.engine;
+
+import dev.hone.kernel.Kernels;
+import dev.hone.model.ModelSpec;
+import dev.hone.model.ParameterShape;
+import dev.hone.model.Projection;
+import dev.hone.model.Tuning;
+import dev.hone.plan.Plan;
+import dev.hone.plan.TrainingPlan;
+import dev.hone.tensor.Tensor;
+import java.lang.foreign.Arena;
+import java.util.ArrayList;
+import java.util.EnumMap;
+import java.util.List;
+import java.util.Map;
+
+/**
+ * The weights of a model in the form the engine walks them. Frozen weights stay as their source stores them, or become NF4 where
+ * that is asked for; trained weights are f32 copies inside the plan's arena.
+ */
+final class ModelWeights {
+
+  final Tensor embedding;
+  final Tensor embeddingGradient;
+  final List<BlockWeights> blocks;
+  final Norm finalNorm;
+  final Tensor head;
+  final Tensor headGradient;
+
+  private final Kernels kernels;
+  private final WeightSource source;
+  private final Parameters parameters;
+  private final Storage storage;
+  private final Quantizer quantizer;
+
+  ModelWeights(
+      Kernels kernels, WeightSource source, ModelSpec spec, Tuning tuning, Storage storage, Plan.Memory memory,
+      Parameters parameters, Arena arena) {
+    this.kernels = kernels;
+    this.source = source;
+    this.parameters = parameters;
+    this.storage = storage;
+    quantizer = storage == Storage.AS_STORED ? null : new Quantizer(kernels, arena);
+    embedding = matrix("model.embed_tokens.weight", spec.vocab(), spec.hidden());
+    embeddingGradient = gradient("model.embed_tokens.weight");
+    Map<Integer, Map<Projection, Linear.Adapter>> adapters = adapters(tuning, memory);
+    blocks = new ArrayList<>();
+    for (int layer = 0; layer < spec.layers(); layer++) {
+      blocks.add(block(spec, layer, adapters.getOrDefault(layer, Map.of())));
+    }
+    finalNorm = norm("model.norm.weight", spec.hidden());
+    head = spec.tiedHead() ? embedding : matrix(spec.headName(), spec.vocab(), spec.hidden());
+    headGradient = spec.tiedHead() ? embeddingGradient : gradient(spec.headName());
+  }
+
+  private BlockWeights block(ModelSpec spec, int layer, Map<Projection, Linear.Adapter> adapters) {
+    String at = "model.layers." + layer + ".";
+    Map<Projection, Linear> projections = new EnumMap<>(Projection.class);
+    for (Projection p : Projection.values()) {
+      projections.put(p, linear(spec, layer, p, adapters.get(p)));
+    }
+    int headDim = spec.headDim();
+    boolean post = spec.postNorms();
+    return new BlockWeights(
+        norm(at + "input_layernorm.weight", spec.hidden()),
+        spec.qkNorm() ? norm(at + "self_attn.q_norm.weight", headDim) : null,
+        spec.qkNorm() ? norm(at + "self_attn.k_norm.weight", headDim) : null,
+        post ? norm(at + "post_attention_layernorm.weight", spec.hidden()) : null,
+        norm(at + (post ? "pre_feedforward_layernorm.weight" : "post_attention_layernorm.weight"), spec.hidden()),
+        post ? norm(at + "post_feedforward_layernorm.weight", spec.hidden()) : null,
+        projections);
+  }
+
+  private Linear linear(ModelSpec spec, int layer, Projection p, Linear.Adapter adapter) {
+    String module = p.module(layer);
+    String name = module + ".weight";
+    Tensor weight;
+    if (parameters.has(name)) {
+      weight = trained(name, source.weight(name, p.out(spec), p.in(spec)));
+    } else {
+      weight = source.weight(name, p.out(spec), p.in(spec));
+      if (quantizer != null && weight.dtype().isFloat()) {
+        weight = quantizer.nf4(weight, storage == Storage.NF4_DOUBLE_QUANTISED);
+      }
+    }
+    Tensor bias = spec.biases().contains(p) ? vector(module + ".bias", p.out(spec)) : null;
+    return new Linear(weight, bias, adapter, gradient(name), gradient(module + ".bias"));
+  }
+
+  private Map<Integer, Map<Projection, Linear.Adapter>> adapters(Tuning tuning, Plan.Memory memory) {
+    Map<Integer, Map<Projection, Linear.Adapter>> adapters = new java.util.HashMap<>();
+    if (tuning instanceof Tuning.Lora lora) {
+      int index = 0;
+      for (Tuning.Lora.Target target : lora.targets()) {
+        Parameters.Parameter a = parameters.get(ParameterShape.loraA(target.module()));
+        Parameters.Parameter b = parameters.get(ParameterShape.loraB(target.module()));
+        Tensor u = memory.tensor(TrainingPlan.u(target.layer(), target.projection()));
+        Tensor e = memory.has("e") ? memory.tensor("e") : null;
+        adapters
+            .computeIfAbsent(target.layer(), l -> new EnumMap<>(Projection.class))
+            .put(
+                target.projection(),
+                new Linear.Adapter(
+                    a.value(), b.value(), a.gradient(), b.gradient(), u, e, target.scale(), lora.dropout(), index++));
+      }
+    }
+    return adapters;
+  }
+
+  private Norm norm(String name, long n) {
+    return new Norm(vector(name, n), gradient(name));
+  }
+
+  private Tensor vector(String name, long n) {
+    Tensor stored = source.tensor(name, n);
+    return parameters.has(name) ? trained(name, stored) : stored;
+  }
+
+  private Tensor matrix(String name, long rows, long columns) {
+    Tensor stored = source.tensor(name, rows, columns);
+    return parameters.has(name) ? trained(name, stored) : stored;
+  }
+
+  private Tensor trained(String name, Tensor stored) {
+    Tensor value = parameters.get(name).value();
+    kernels.cast(value, stored);
+    return value;
+  }
+
+  private Tensor gradient(String name) {
+    return parameters.has(name) ? parameters.get(name).gradient() : null;
+  }
+}

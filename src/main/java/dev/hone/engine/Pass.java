@@ -1,0 +1,114 @@
+package dev.hone.engine;
+
+import dev.hone.kernel.Kernels;
+import dev.hone.model.ModelSpec;
+import dev.hone.model.RopeTable;
+import dev.hone.plan.Plan;
+import dev.hone.tensor.Tensor;
+import java.lang.foreign.Arena;
+import java.util.ArrayList;
+import java.util.List;
+
+/**
+ * A model's weights joined to one set of planned buffers: the blocks, the token stream's inputs and the walk through the layers.
+ * Training and decoding differ only in how attention meets its keys and in what is kept.
+ */
+final class Pass {
+  private final Kernels kernels;
+  private final ModelSpec spec;
+  private final ModelWeights weights;
+  private final Scratch scratch;
+  private final List<Block> blocks = new ArrayList<>();
+  private final Tensor ids;
+  private final Rope rope;
+  private final Tensor finalRstd;
+  private final boolean ropeVaries;
+  private int ropeLength;
+
+  Pass(Kernels kernels, ModelSpec spec, ModelWeights weights, Plan.Memory memory, Arena arena) {
+    this.kernels = kernels;
+    this.spec = spec;
+    this.weights = weights;
+    scratch = new Scratch(memory, arena, spec);
+    for (int layer = 0; layer < spec.layers(); layer++) {
+      BlockActivations saved = new BlockActivations(memory, arena, spec, layer);
+      blocks.add(new Block(kernels, spec, weights.blocks.get(layer), saved, scratch));
+    }
+    ids = memory.tensor("batch.ids");
+    rope = new Rope(memory.tensor("rope.cos"), memory.tensor("rope.sin"), memory.tensor("batch.positions"));
+    finalRstd = memory.tensor("final.rstd");
+    int positions = (int) rope.cos().shape(0);
+    ropeVaries = RopeTable.variesWithLength(spec.rope(), positions);
+    rotate(positions);
+  }
+
+  private void rotate(int length) {
+    RopeTable table = RopeTable.of(spec.rope(), length);
+    rope.cos().rows(length).set(table.cos());
+    rope.sin().rows(length).set(table.sin());
+    ropeLength = length;
+  }
+
+  /** Sets the tokens of the coming pass. */
+  void tokens(int[] tokenIds, int[] positions) {
+    int m = tokenIds.length;
+    ids.rows(m).set(tokenIds);
+    rope.positions().rows(m).set(positions);
+    if (ropeVaries) {
+      int longest = java.util.Arrays.stream(positions).max().orElse(0) + 1;
+      if (longest != ropeLength) {
+        rotate(longest); // dynamic and longrope scaling choose frequencies by the sequence at hand, as transformers does
+      }
+    }
+    finalRstd.rows(m);
+    scratch.tokens(m);
+    for (Block block : blocks) {
+      block.saved().tokens(m);
+    }
+  }
+
+  /** Token ids to the last block's output. */
+  void forward(List<Block.AttentionStep> attention, boolean training, long dropoutSeed) {
+    kernels.embeddingForward(hidden(0), ids, weights.embedding, spec.embeddingScale());
+    for (int layer = 0; layer < blocks.size(); layer++) {
+      blocks.get(layer).forward(rope, attention.get(layer), training, dropoutSeed);
+    }
+  }
+
+  /** The final norm of the last block's output, (M,C); valid until the next block runs. */
+  Tensor finalNorm() {
+    Norm norm = weights.finalNorm;
+    kernels.rmsNormForward(
+        scratch.normed, finalRstd, hidden(blocks.size()), norm.weight(), spec.normEps(), spec.normWeightOffset());
+    return scratch.normed;
+  }
+
+  /** Turns scratch.d from the gradient of the final norm's output into that of its input. */
+  void finalNormBackward() {
+    Norm norm = weights.finalNorm;
+    kernels.rmsNormBackward(
+        scratch.d, norm.gradient(), scratch.d, hidden(blocks.size()), norm.weight(), finalRstd,
+        spec.normWeightOffset(), false);
+  }
+
+  /** The input of block {@code layer}, or of the final norm for layer L; (M,C). */
+  Tensor hidden(int layer) {
+    return layer == 0 ? blocks.getFirst().saved().x : blocks.get(layer - 1).saved().next;
+  }
+
+  Block block(int layer) {
+    return blocks.get(layer);
+  }
+
+  Scratch scratch() {
+    return scratch;
+  }
+
+  Rope rope() {
+    return rope;
+  }
+
+  Tensor ids() {
+    return ids;
+  }
+}

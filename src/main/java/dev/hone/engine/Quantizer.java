@@ -1,0 +1,57 @@
+package dev.hone.engine;
+
+import dev.hone.kernel.Kernels;
+import dev.hone.tensor.DType;
+import dev.hone.tensor.Quant;
+import dev.hone.tensor.Tensor;
+import java.lang.foreign.Arena;
+
+/** Turns float weights into NF4 in bitsandbytes' layout, one tensor at a time. */
+public final class Quantizer {
+  private static final int BLOCK = 64;
+  private static final int NESTED_BLOCK = 256;
+
+  private final Kernels kernels;
+  private final Arena arena;
+  private final Tensor code;
+  private final Tensor dynamic;
+
+  /** Quantised weights live in {@code arena}. */
+  public Quantizer(Kernels kernels, Arena arena) {
+    this.kernels = kernels;
+    this.arena = arena;
+    code = Tensor.allocate(arena, "nf4.code", DType.F32, 16);
+    dynamic = Tensor.allocate(arena, "nf4.dynamic", DType.F32, 256);
+    kernels.nf4Tables(code, dynamic);
+  }
+
+  /**
+   * @param w (out,in) f32, bf16 or f16
+   * @param doubleQuantization quantise the block scales to 8 bits as well: 4.13 instead of 4.5 bits a weight
+   */
+  public Tensor nf4(Tensor w, boolean doubleQuantization) {
+    long elements = w.elements();
+    long blocks = Math.ceilDiv(elements, (long) BLOCK);
+    Tensor codes = Tensor.allocate(arena, w.name() + ".codes", DType.U8, Math.ceilDiv(elements, 2L));
+    if (!doubleQuantization) {
+      Tensor absmax = Tensor.allocate(arena, w.name() + ".absmax", DType.F32, blocks);
+      kernels.nf4Quantize(codes, absmax, w, BLOCK);
+      return nf4(w, codes, new Quant(code, absmax, null, null, 0, BLOCK, NESTED_BLOCK));
+    }
+    try (Arena passing = Arena.ofConfined()) {
+      Tensor absmax = Tensor.allocate(passing, w.name() + ".absmax", DType.F32, blocks);
+      Tensor offset = Tensor.allocate(passing, w.name() + ".offset", DType.F32, 1);
+      Tensor quantised = Tensor.allocate(arena, w.name() + ".absmax", DType.U8, blocks);
+      Tensor nested =
+          Tensor.allocate(arena, w.name() + ".nested_absmax", DType.F32, Math.ceilDiv(blocks, (long) NESTED_BLOCK));
+      kernels.nf4Quantize(codes, absmax, w, BLOCK);
+      kernels.nf4QuantizeAbsmax(quantised, nested, offset, absmax);
+      float mean = offset.toFloats()[0];
+      return nf4(w, codes, new Quant(code, quantised, dynamic, nested, mean, BLOCK, NESTED_BLOCK));
+    }
+  }
+
+  private Tensor nf4(Tensor w, Tensor codes, Quant quant) {
+    return Tensor.ofNf4(arena, w.name(), codes.data(), quant, w.shape());
+  }
+}

@@ -1,0 +1,44 @@
+package dev.hone.plan;
+
+import dev.hone.tensor.DType;
+import java.util.List;
+
+/**
+ * One planned piece of the arena.
+ *
+ * @param name unique in its plan, such as {@code layers.3.q}
+ * @param kind what it is counted as in the plan's table
+ * @param offset bytes from the arena's start, a multiple of {@link Plan#ALIGNMENT}; buffers that are never alive together may share
+ *     an offset
+ */
+public record Buffer(String name, Kind kind, DType dtype, List<Long> shape, long offset) {
+
+  /** Rows of the plan's table. */
+  public enum Kind {
+    PARAMETERS("trainable parameters"),
+    GRADIENTS("gradients"),
+    OPTIMIZER("optimizer states"),
+    ACTIVATIONS("saved activations"),
+    SCRATCH("scratch"),
+    BATCH("batch and tables"),
+    CACHE("key-value cache");
+
+    private final String title;
+
+    Kind(String title) {
+      this.title = title;
+    }
+
+    public String title() {
+      return title;
+    }
+  }
+
+  public long bytes() {
+    return dtype.bytes(shape.stream().reduce(1L, Math::multiplyExact));
+  }
+
+  public long end() {
+    return offset + bytes();
+  }
+}

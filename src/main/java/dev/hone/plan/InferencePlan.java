@@ -1,0 +1,71 @@
+package dev.hone.plan;
+
+import dev.hone.model.ModelSpec;
+import dev.hone.model.ParameterShape;
+import dev.hone.model.Projection;
+import dev.hone.model.Tuning;
+import dev.hone.plan.Buffer.Kind;
+import dev.hone.tensor.DType;
+
+/**
+ * The buffers of decoding: one block's activations, two hidden states that alternate, a key-value cache, the last token's logits.
+ * {@code step.tokens()} is the prompt's chunk, {@code step.positions()} the cache's length.
+ */
+public final class InferencePlan {
+  private InferencePlan() {}
+
+  /**
+   * @param ownWeights true when adapters live in this plan; false when decoding borrows the weights of a training run, adapters and
+   *     their scratch included
+   */
+  public static Plan of(ModelSpec spec, Tuning tuning, StepShape step, boolean ownWeights) {
+    Plan.Builder plan = new Plan.Builder();
+    long m = step.tokens();
+    if (ownWeights) {
+      adapters(plan, spec, tuning, step);
+    }
+    TrainingPlan.batch(plan, spec, step);
+    for (int layer = 0; layer <= spec.layers(); layer++) {
+      if (layer < 2) {
+        plan.add(Kind.ACTIVATIONS, "layers." + layer + ".x", step.compute(), m, spec.hidden());
+      } else {
+        plan.share("layers." + layer % 2 + ".x", "layers." + layer + ".x");
+      }
+    }
+    for (int layer = 0; layer < spec.layers(); layer++) {
+      TrainingPlan.block(plan, spec, new Tuning.None(), step, layer);
+      plan.add(Kind.CACHE, keys(layer), step.compute(), step.positions(), spec.keyValueDim());
+      plan.add(Kind.CACHE, values(layer), step.compute(), step.positions(), spec.keyValueDim());
+    }
+    TrainingPlan.scratch(plan, spec, new Tuning.None(), step);
+    plan.add(Kind.ACTIVATIONS, "final.rstd", DType.F32, m);
+    plan.add(Kind.ACTIVATIONS, "last", step.compute(), 1, spec.hidden());
+    plan.add(Kind.ACTIVATIONS, "logits", DType.F32, 1, spec.vocab());
+    return plan.build();
+  }
+
+  /** Name of a layer's key cache, (positions, KV*D). */
+  public static String keys(int layer) {
+    return "cache." + layer + ".keys";
+  }
+
+  /** Name of a layer's value cache, (positions, KV*D). */
+  public static String values(int layer) {
+    return "cache." + layer + ".values";
+  }
+
+  private static void adapters(Plan.Builder plan, ModelSpec spec, Tuning tuning, StepShape step) {
+    long elements =
+        ParameterShape.trained(spec, tuning).stream().mapToLong(ParameterShape::elements).sum();
+    if (elements > 0) {
+      plan.add(Kind.PARAMETERS, TrainingPlan.flat("values", true), DType.F32, elements);
+    }
+    plan.add(Kind.SCRATCH, "sum", DType.F64, 1);
+    if (tuning instanceof Tuning.Lora lora) {
+      for (Tuning.Lora.Target target : lora.targets()) {
+        Projection p = target.projection();
+        plan.add(Kind.SCRATCH, TrainingPlan.u(target.layer(), p), step.compute(), step.tokens(), target.rank());
+      }
+    }
+  }
+}
