@@ -1,6 +1,8 @@
 package dev.hone.model;
 
+import dev.hone.format.PeftAdapter;
 import dev.hone.kernel.Activation;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Set;
 
@@ -77,6 +79,17 @@ public record ModelSpec(
   /** The checkpoint's name of the head's weight. */
   public String headName() {
     return tiedHead ? "model.embed_tokens.weight" : "lm_head.weight";
+  }
+
+  /** The linear layers of all blocks in the order of the forward pass: what adapters may sit on. */
+  public List<PeftAdapter.Linear> linears() {
+    var linears = new ArrayList<PeftAdapter.Linear>();
+    for (int layer = 0; layer < layers; layer++) {
+      for (Projection p : Projection.values()) {
+        linears.add(new PeftAdapter.Linear(p.module(layer), p.out(this), p.in(this)));
+      }
+    }
+    return linears;
   }
 
   /** Weights of the model, the head counted once when it is tied. */
