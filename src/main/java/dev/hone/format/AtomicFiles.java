@@ -15,9 +15,9 @@ import java.nio.file.StandardOpenOption;
 import java.nio.file.attribute.BasicFileAttributes;
 
 /**
- * Files that are either the old ones or the new ones, never half of each: written beside the target, forced to the disk, then
- * renamed over it. When writing fails (disk full, no permission) the target stays as it was, what was written is removed, and one
- * {@link UserError} says why.
+ * Files that are either the old ones or the new ones, never half of each: written beside the target, forced to the
+ * disk, then renamed over it. When writing fails (disk full, no permission) the target stays as it was, what was
+ * written is removed, and one {@link UserError} says why.
  */
 public final class AtomicFiles {
   private AtomicFiles() {}
@@ -64,8 +64,8 @@ public final class AtomicFiles {
   }
 
   /**
-   * Makes a whole folder appear at once: {@code folder} fills a hidden one beside it, which then takes its name. A folder that had
-   * the name is replaced only after the new one is complete.
+   * Makes a whole folder appear at once: {@code folder} fills a hidden one beside it, which then takes its name. A
+   * folder that had the name is replaced only after the new one is complete.
    */
   public static void writeFolder(Path target, Folder folder) {
     Path temporary = beside(target);
@@ -104,7 +104,10 @@ public final class AtomicFiles {
     return new UserError("cannot write " + target + ": " + JsonFile.reason(e) + kept, e);
   }
 
-  /** A name of its own in the target's folder; the dot hides it, the suffix says what it is when a crash leaves it there. */
+  /**
+   * A name of its own in the target's folder; the dot hides it, the suffix says what it is when a crash leaves it
+   * there.
+   */
   private static Path beside(Path target) {
     Path whole = target.toAbsolutePath();
     String unique = Long.toString(System.nanoTime(), 36) + Long.toString(Thread.currentThread().threadId(), 36);

@@ -13,15 +13,15 @@ import java.util.Arrays;
 import java.util.Collection;
 import java.util.Collections;
 import java.util.LinkedHashMap;
-import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.TreeSet;
 
 /**
- * The weights of a Hugging Face model folder: model.safetensors, or shards listed by model.safetensors.index.json. Files are mapped,
- * not read: a tensor is a view of its file wherever it is aligned, and pages come in when they are touched.
+ * The weights of a Hugging Face model folder: model.safetensors, or shards listed by model.safetensors.index.json.
+ * Files are mapped, not read: a tensor is a view of its file wherever it is aligned, and pages come in when they are
+ * touched.
  *
  * <p>Linear weights of a checkpoint that bitsandbytes has quantised to NF4 come as NF4 tensors by {@link #weight}.
  */
@@ -42,7 +42,10 @@ public final class Checkpoint implements AutoCloseable {
     this.files = files;
   }
 
-  /** As {@link #open(Path, Arena)} with an arena of its own, which {@link #close} ends together with all tensors given out. */
+  /**
+   * As {@link #open(Path, Arena)} with an arena of its own, which {@link #close} ends together with all tensors given
+   * out.
+   */
   public static Checkpoint open(Path folder) {
     Arena arena = Arena.ofShared();
     try {
@@ -65,7 +68,7 @@ public final class Checkpoint implements AutoCloseable {
 
   private static Map<String, SafetensorsFile> map(Path folder, Arena arena) {
     if (!Files.isDirectory(folder)) {
-      throw new UserError(folder + ": no such folder; model_name_or_path wants a folder with config.json and *.safetensors");
+      throw HfConfig.noFolder(folder);
     }
     if (Files.exists(folder.resolve(SINGLE))) {
       var file = SafetensorsFile.open(folder.resolve(SINGLE), arena);
@@ -107,7 +110,8 @@ public final class Checkpoint implements AutoCloseable {
         });
     if (!missing.isEmpty()) {
       throw UserError.of(
-          "%s: %d tensors are not in the shard that %s names: %s; index and shards do not belong together, fetch them again",
+          "%s: %d tensors are not in the shard that %s names: %s; index and shards do not belong together,"
+              + " fetch them again",
           folder, missing.size(), INDEX, listed(missing));
     }
     var unlisted = new ArrayList<String>();
@@ -141,8 +145,9 @@ public final class Checkpoint implements AutoCloseable {
     }
     if (names.contains("adapter_model.safetensors")) {
       return new UserError(
-          folder + ": is a PEFT adapter, not a model; give the base model's folder as model_name_or_path and this one as"
-              + " adapter_name_or_path");
+          folder
+              + ": is a PEFT adapter, not a model; give the base model's folder as model_name_or_path and this one"
+              + " as adapter_name_or_path");
     }
     return new UserError(folder + ": has neither " + SINGLE + " nor " + INDEX);
   }
@@ -203,7 +208,8 @@ public final class Checkpoint implements AutoCloseable {
   }
 
   /**
-   * A linear layer's weight: an NF4 tensor with its side data where the checkpoint is quantised so, else a float tensor.
+   * A linear layer's weight: an NF4 tensor with its side data where the checkpoint is quantised so, else a float
+   * tensor.
    *
    * @param out output features, rows
    * @param in input features
@@ -215,11 +221,11 @@ public final class Checkpoint implements AutoCloseable {
   SafetensorsFile file(String name) {
     SafetensorsFile file = files.get(name);
     if (file == null) {
-      var like = new LinkedHashSet<String>();
-      String last = name.substring(name.lastIndexOf('.', Math.max(0, name.lastIndexOf('.') - 1)) + 1);
-      files.keySet().stream().filter(other -> other.endsWith(last)).limit(1).forEach(like::add);
+      // Checkpoints of another wrapping class differ in the front of their names: showing one tells the reader so.
+      String last = name.substring(name.lastIndexOf('.', name.lastIndexOf('.') - 1) + 1);
+      var like = files.keySet().stream().filter(other -> other.endsWith(last)).findFirst();
       throw new UserError(
-          folder + ": the tensor " + name + " is missing" + (like.isEmpty() ? "" : "; there is " + like.iterator().next()));
+          folder + ": the tensor " + name + " is missing" + like.map(other -> "; there is " + other).orElse(""));
     }
     return file;
   }

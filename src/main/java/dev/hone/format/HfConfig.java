@@ -13,9 +13,9 @@ import java.util.List;
 import java.util.Optional;
 
 /**
- * A model's config.json, with generation_config.json beside it, read by type. A key counts as absent when it is missing or null;
- * case of letters does not matter where the exact key is missing. Every getter that meets a value of another type throws a
- * {@link UserError} that names file, key, value and what is wanted.
+ * A model's config.json, with generation_config.json beside it, read by type. A key counts as absent when it is missing
+ * or null; case of letters does not matter where the exact key is missing. Every getter that meets a value of another
+ * type throws a {@link UserError} that names file, key, value and what is wanted.
  */
 public final class HfConfig {
   private final String where;
@@ -33,7 +33,7 @@ public final class HfConfig {
   /** Reads the two files of a model's folder; generation_config.json may be missing. */
   public static HfConfig read(Path folder) {
     if (!Files.isDirectory(folder)) {
-      throw new UserError(folder + ": no such folder; model_name_or_path wants a folder with config.json and *.safetensors");
+      throw noFolder(folder);
     }
     Path file = folder.resolve("config.json");
     if (!Files.exists(file)) {
@@ -45,6 +45,11 @@ public final class HfConfig {
             ? new HfConfig(generationFile.toString(), "", JsonFile.read(generationFile), null)
             : null;
     return new HfConfig(file.toString(), "", JsonFile.read(file), generation);
+  }
+
+  static UserError noFolder(Path folder) {
+    return new UserError(
+        folder + ": no such folder; model_name_or_path wants a folder with config.json and *.safetensors");
   }
 
   /** A config from text, without a generation_config.json. */
@@ -154,7 +159,10 @@ public final class HfConfig {
     return root.properties().stream().map(java.util.Map.Entry::getKey).toList();
   }
 
-  /** Tokens that end a generation: those of generation_config.json, then those of config.json; empty when neither has any. */
+  /**
+   * Tokens that end a generation: those of generation_config.json, then those of config.json; empty when neither has
+   * any.
+   */
   public List<Integer> eosIds() {
     var ids = new LinkedHashSet<Integer>();
     if (generation != null) {
@@ -208,8 +216,9 @@ public final class HfConfig {
   }
 
   private int asInt(String key, JsonNode value) {
-    if (value.isNumber() && value.doubleValue() == Math.rint(value.doubleValue()) && Math.abs(value.doubleValue()) < 1L << 31) {
-      return (int) value.doubleValue();
+    double number = value.isNumber() ? value.doubleValue() : Double.NaN;
+    if (number == Math.rint(number) && Math.abs(number) < 1L << 31) {
+      return (int) number;
     }
     throw wrong(key, value, "a whole number");
   }

@@ -13,7 +13,10 @@ import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 
-/** JSON files of models and adapters: one object a file. Python's NaN and Infinity are taken; a key given twice is an error. */
+/**
+ * JSON files of models and adapters: one object a file. Python's NaN and Infinity are taken; a key given twice is an
+ * error.
+ */
 public final class JsonFile {
   private static final JsonMapper MAPPER =
       JsonMapper.builder()

@@ -43,8 +43,8 @@ public record PeftAdapter(PeftConfig config, Map<String, Pair> pairs) {
   public record Linear(String module, long out, long in) {}
 
   /**
-   * Reads an adapter for a model with these linear layers. The matrices come as f32 copies in {@code arena}, whatever the file's
-   * type is, and the file is closed again.
+   * Reads an adapter for a model with these linear layers. The matrices come as f32 copies in {@code arena}, whatever
+   * the file's type is, and the file is closed again.
    *
    * @throws UserError when files, matrices or shapes do not fit the config or the model
    */
@@ -87,7 +87,9 @@ public record PeftAdapter(PeftConfig config, Map<String, Pair> pairs) {
     }
   }
 
-  /** Names as PEFT 0.21 writes them, to names in the file: some old files have an adapter's name before {@code .weight}. */
+  /**
+   * Names as PEFT 0.21 writes them, to names in the file: some old files have an adapter's name before {@code .weight}.
+   */
   private static Map<String, String> storedNames(SafetensorsFile file) {
     var names = new LinkedHashMap<String, String>();
     file.names().forEach(name -> names.put(name.replaceFirst("(\\.lora_[AB])\\.default\\.weight$", "$1.weight"), name));

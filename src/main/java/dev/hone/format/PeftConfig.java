@@ -12,8 +12,8 @@ import java.util.Map;
 import java.util.regex.Pattern;
 
 /**
- * What adapter_config.json of a LoRA adapter says, in PEFT's meaning (PEFT 0.21). Unknown keys are ignored; keys that change what is
- * computed and that Hone does not compute are refused.
+ * What adapter_config.json of a LoRA adapter says, in PEFT's meaning (PEFT 0.21). Unknown keys are ignored; keys that
+ * change what is computed and that Hone does not compute are refused.
  *
  * @param baseModel base_model_name_or_path, may be empty
  * @param rank r
@@ -51,9 +51,9 @@ public record PeftConfig(
   /** A plain config: modules by name or ending, one rank. */
   public static PeftConfig of(
       String baseModel, int rank, double alpha, double dropout, List<String> targets, boolean rsLora) {
+    var modules = ModuleFilter.names(targets);
     return new PeftConfig(
-        baseModel, rank, alpha, dropout, ModuleFilter.names(targets), ModuleFilter.none(), List.of(), Map.of(), Map.of(),
-        rsLora);
+        baseModel, rank, alpha, dropout, modules, ModuleFilter.none(), List.of(), Map.of(), Map.of(), rsLora);
   }
 
   /**

@@ -19,7 +19,8 @@ final class PeftJson {
       List.of(
           "alora_invocation_tokens", "arrow_config", "auto_mapping", "corda_config", "eva_config", "kasa_config",
           "layer_replication", "layers_pattern", "lora_ga_config", "megatron_config", "modules_to_save",
-          "monteclora_config", "revision", "target_parameters", "trainable_token_indices", "use_bdlora", "velora_config");
+          "monteclora_config", "revision", "target_parameters", "trainable_token_indices", "use_bdlora",
+          "velora_config");
   private static final List<String> FALSE =
       List.of("ensure_weight_tying", "fan_in_fan_out", "lora_bias", "use_dora", "use_qalora");
 
@@ -88,8 +89,9 @@ final class PeftJson {
             .withObjectEmptySeparator("")
             .withArrayEmptySeparator("");
     var printer = new DefaultPrettyPrinter(separators).withObjectIndenter(indenter).withArrayIndenter(indenter);
+    JsonMapper ascii = JsonMapper.builder().enable(JsonWriteFeature.ESCAPE_NON_ASCII).build();
     try {
-      return JsonMapper.builder().enable(JsonWriteFeature.ESCAPE_NON_ASCII).build().writer(printer).writeValueAsString(root);
+      return ascii.writer(printer).writeValueAsString(root);
     } catch (JsonProcessingException e) {
       throw new AssertionError("a tree of plain nodes cannot fail to print", e);
     }

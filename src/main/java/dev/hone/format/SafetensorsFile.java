@@ -15,8 +15,8 @@ import java.util.Map;
 import java.util.Set;
 
 /**
- * A safetensors file mapped into memory. The header is checked whole before anything is used; tensors are slices of the mapping
- * and live as long as the arena.
+ * A safetensors file mapped into memory. The header is checked whole before anything is used; tensors are slices of the
+ * mapping and live as long as the arena.
  */
 public final class SafetensorsFile {
   private static final ValueLayout.OfLong LE_LONG =
@@ -76,8 +76,8 @@ public final class SafetensorsFile {
   }
 
   private static UserError incomplete(Path path, long size, String wants) {
-    return UserError.of(
-        "%s is %s, its header %s: the download is incomplete; fetch it again", path, SafetensorsHeader.size(size), wants);
+    String is = SafetensorsHeader.size(size);
+    return UserError.of("%s is %s, its header %s: the download is incomplete; fetch it again", path, is, wants);
   }
 
   /** A git-lfs pointer or an error page under a model's name is the commonest broken download. */

@@ -95,8 +95,8 @@ record SafetensorsHeader(Map<String, String> metadata, Map<String, Entry> entrie
       throw garbled(where, name + " has the impossible shape " + Arrays.toString(shape));
     }
     if (end - begin != want) {
-      throw garbled(
-          where, "%s is %s %s = %d bytes, its offsets give %d".formatted(name, type, Arrays.toString(shape), want, end - begin));
+      String what = "%s is %s %s = %d bytes, its offsets give %d";
+      throw garbled(where, what.formatted(name, type, Arrays.toString(shape), want, end - begin));
     }
     return new Entry(name, type, shape, begin, want);
   }

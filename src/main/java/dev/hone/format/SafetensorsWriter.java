@@ -15,11 +15,11 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * Collects tensors and metadata, then writes them as one safetensors file. Tensors are referred to, not copied, and streamed when
- * {@link #write} runs.
+ * Collects tensors and metadata, then writes them as one safetensors file. Tensors are referred to, not copied, and
+ * streamed when {@link #write} runs.
  *
- * <p>They lie in the file in the order given, except that larger elements come before smaller ones, so that each tensor starts on
- * a multiple of its element size: other readers rely on it.
+ * <p>They lie in the file in the order given, except that larger elements come before smaller ones, so that each tensor
+ * starts on a multiple of its element size: other readers rely on it.
  */
 public final class SafetensorsWriter {
   private static final long CHUNK = 16 << 20;

@@ -4,7 +4,10 @@ import dev.hone.tensor.DType;
 import java.util.Locale;
 import java.util.Optional;
 
-/** Element types that a safetensors header may name, in the format's spelling. Hone computes on some of them: {@link #dtype}. */
+/**
+ * Element types that a safetensors header may name, in the format's spelling. Hone computes on some of them: {@link
+ * #dtype}.
+ */
 public enum StoredType {
   F64(8, DType.F64),
   F32(4, DType.F32),

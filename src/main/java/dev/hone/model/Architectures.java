@@ -12,8 +12,8 @@ import java.util.Set;
 import java.util.TreeMap;
 
 /**
- * From config.json to {@link ModelSpec}, for each model_type that Hone runs. Defaults of absent keys are those of transformers 5.18's
- * configuration classes.
+ * From config.json to {@link ModelSpec}, for each model_type that Hone runs. Defaults of absent keys are those of
+ * transformers 5.18's configuration classes.
  */
 public final class Architectures {
   /** model_type to mapping; sorted, as messages list it. */
@@ -54,7 +54,8 @@ public final class Architectures {
     Mapping mapping = MAPPINGS.get(type);
     if (mapping == null) {
       throw new UserError(
-          config.where() + ": model_type '" + type + "' is not supported; supported: " + String.join(", ", supported()));
+          config.where()
+              + ": model_type '" + type + "' is not supported; supported: " + String.join(", ", supported()));
     }
     requireKnownQuantisation(config);
     return mapping.map(config);
@@ -141,7 +142,9 @@ public final class Architectures {
     return biases;
   }
 
-  /** Qwen: a window only with use_sliding_window, then on the layers from max_window_layers on, or as layer_types says. */
+  /**
+   * Qwen: a window only with use_sliding_window, then on the layers from max_window_layers on, or as layer_types says.
+   */
   private static List<Integer> qwenWindows(HfConfig c) {
     int layers = c.positive("num_hidden_layers");
     if (!c.flag("use_sliding_window", false)) {

@@ -4,7 +4,10 @@ import dev.hone.config.UserError;
 import dev.hone.format.HfConfig;
 import dev.hone.model.RopeSpec.Scaling;
 
-/** The rotary embedding that a config.json asks for, in both spellings: rope_parameters, or rope_theta with rope_scaling. */
+/**
+ * The rotary embedding that a config.json asks for, in both spellings: rope_parameters, or rope_theta with
+ * rope_scaling.
+ */
 final class RopeSpecs {
   private static final double DEFAULT_THETA = 10_000;
   private static final HfConfig NONE = HfConfig.parse("{}", "");
@@ -21,14 +24,15 @@ final class RopeSpecs {
     double theta = rope.number("rope_theta", config.number("rope_theta", DEFAULT_THETA));
     double partial = rope.number("partial_rotary_factor", config.number("partial_rotary_factor", 1));
     if (partial != 1) {
-      throw new UserError(config.where() + ": partial_rotary_factor " + partial + " is not supported for this model_type");
+      throw new UserError(
+          config.where() + ": partial_rotary_factor " + partial + " is not supported for this model_type");
     }
     if (theta <= 1) {
       throw config.wrong("rope_theta", theta, "a number above 1");
     }
     String type = rope.text("rope_type", rope.text("type", "default"));
-    int original =
-        config.integer("original_max_position_embeddings", rope.integer("original_max_position_embeddings", maxPositions));
+    String originalKey = "original_max_position_embeddings";
+    int original = config.integer(originalKey, rope.integer(originalKey, maxPositions));
     Scaling scaling =
         switch (type) {
           case "default" -> new Scaling.Default();

@@ -3,9 +3,9 @@ package dev.hone.model;
 import java.util.Arrays;
 
 /**
- * cos and sin of every position and frequency: {@code cos[p * half + i] = a cos(p f_i)} with half = rotaryDims / 2 and the scaling's
- * attention factor a. Computed step by step in the f32 arithmetic of transformers' modeling_rope_utils, so that angles agree with it
- * to the last bits.
+ * cos and sin of every position and frequency: {@code cos[p * half + i] = a cos(p f_i)} with half = rotaryDims / 2 and
+ * the scaling's attention factor a. Computed step by step in the f32 arithmetic of transformers' modeling_rope_utils,
+ * so that angles agree with it to the last bits.
  *
  * @param cos (positions, half) flattened
  * @param sin likewise
@@ -15,8 +15,8 @@ import java.util.Arrays;
 public record RopeTable(float[] cos, float[] sin, int positions, int half) {
 
   /**
-   * The table for sequences of at most {@code positions} tokens. Dynamic and longrope scaling choose their frequencies by this
-   * length: see {@link #variesWithLength}.
+   * The table for sequences of at most {@code positions} tokens. Dynamic and longrope scaling choose their frequencies
+   * by this length: see {@link #variesWithLength}.
    */
   public static RopeTable of(RopeSpec spec, int positions) {
     float[] frequencies = inverseFrequencies(spec, positions);
@@ -35,8 +35,8 @@ public record RopeTable(float[] cos, float[] sin, int positions, int half) {
   }
 
   /**
-   * Whether a table for {@code longest} positions differs from one for a shorter sequence in the rows they share, so that it must
-   * be made for the length of each micro-batch's longest document.
+   * Whether a table for {@code longest} positions differs from one for a shorter sequence in the rows they share, so
+   * that it must be made for the length of each micro-batch's longest document.
    */
   public static boolean variesWithLength(RopeSpec spec, int longest) {
     return switch (spec.scaling()) {
@@ -102,7 +102,7 @@ public record RopeTable(float[] cos, float[] sin, int positions, int half) {
       return (float) theta;
     }
     float stretch = (float) s.factor() * length / s.originalPositions() - (float) (s.factor() - 1);
-    return (float) theta * (float) Math.pow(stretch, (float) ((double) dim / (dim - 2)));
+    return (float) theta * (float) Math.pow(stretch, (double) dim / (dim - 2));
   }
 
   private static float[] llama3(float[] f, RopeSpec.Scaling.Llama3 s) {
@@ -145,7 +145,10 @@ public record RopeTable(float[] cos, float[] sin, int positions, int half) {
     return out;
   }
 
-  /** The (fractional) dim that turns {@code rotations} times over the original length: d ln(L / (2 pi r)) / (2 ln theta). */
+  /**
+   * The (fractional) dim that turns {@code rotations} times over the original length: d ln(L / (2 pi r)) / (2 ln
+   * theta).
+   */
   private static double correctionDim(double rotations, int dim, double theta, int length) {
     return dim * Math.log(length / (rotations * 2 * Math.PI)) / (2 * Math.log(theta));
   }

@@ -45,7 +45,8 @@ final class SpecBuilder {
       case "gelu" -> Activation.GELU_ERF;
       default ->
           throw new UserError(
-              config.where() + ": hidden_act '" + name + "' is not supported; supported: silu, gelu, gelu_pytorch_tanh");
+              config.where()
+                  + ": hidden_act '" + name + "' is not supported; supported: silu, gelu, gelu_pytorch_tanh");
     };
   }
 

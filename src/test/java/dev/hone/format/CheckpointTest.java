@@ -12,9 +12,12 @@ import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Arrays;
 import java.util.Map;
 import java.util.TreeMap;
 import org.junit.jupiter.api.Test;
@@ -60,7 +63,7 @@ class CheckpointTest {
     // A header of odd length, as old writers made them: all data lies on odd addresses.
     byte[] json = "{\"x\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}".getBytes(StandardCharsets.UTF_8);
     int odd = json.length | 1;
-    var bytes = java.nio.ByteBuffer.allocate(8 + odd + 8).order(java.nio.ByteOrder.LITTLE_ENDIAN).putLong(odd).put(json);
+    var bytes = ByteBuffer.allocate(8 + odd + 8).order(ByteOrder.LITTLE_ENDIAN).putLong(odd).put(json);
     while (bytes.position() < 8 + odd) {
       bytes.put((byte) ' ');
     }
@@ -149,7 +152,7 @@ class CheckpointTest {
   void namesTheShardThatIsCut() throws IOException {
     GoldenModels.copy(SHARDED, temp);
     Path shard = temp.resolve("model-00002-of-00003.safetensors");
-    Files.write(shard, java.util.Arrays.copyOf(Files.readAllBytes(shard), 40_000));
+    Files.write(shard, Arrays.copyOf(Files.readAllBytes(shard), 40_000));
     refused(temp, "model-00002-of-00003.safetensors is 40.0 kB, its header wants 116.0 kB: the download is incomplete");
   }
 
@@ -253,7 +256,9 @@ class CheckpointTest {
         .forEach(
             name ->
                 parts.put(
-                    name, new Part(file.type(name), file.shape(name), file.bytes(name).toArray(ValueLayout.JAVA_BYTE))));
+                    name,
+                    new Part(
+                        file.type(name), file.shape(name), file.bytes(name).toArray(ValueLayout.JAVA_BYTE))));
     return parts;
   }
 

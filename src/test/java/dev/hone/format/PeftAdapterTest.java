@@ -47,7 +47,8 @@ class PeftAdapterTest {
       assertThat(adapter.config().rank()).isEqualTo(8);
       assertThat(adapter.config().scale("model.layers.0.mlp.up_proj")).isEqualTo(2f);
       assertThat(adapter.config().baseModel()).isEqualTo("llama");
-      assertThat(adapter.pairs().keySet()).containsExactlyElementsOf(linears(2).stream().map(PeftAdapter.Linear::module).toList());
+      assertThat(adapter.pairs().keySet())
+          .containsExactlyElementsOf(linears(2).stream().map(PeftAdapter.Linear::module).toList());
       var down = adapter.pairs().get("model.layers.1.mlp.down_proj");
       assertThat(down.a().shape()).containsExactly(8, 160);
       assertThat(down.b().shape()).containsExactly(64, 8);
@@ -58,7 +59,10 @@ class PeftAdapterTest {
   }
 
   @ParameterizedTest
-  @ValueSource(strings = {"models/llama/golden/adapter_init", "models/llama/golden/adapter_final", "qlora/llama_nf4_dq/golden/adapter_init"})
+  @ValueSource(
+      strings = {
+        "models/llama/golden/adapter_init", "models/llama/golden/adapter_final", "qlora/llama_nf4_dq/golden/adapter_init"
+      })
   void writesTheVeryBytesOfPeft(String golden) throws IOException {
     try (var arena = Arena.ofConfined()) {
       var adapter = PeftAdapter.read(GoldenModels.path(golden), arena, linears(2));
@@ -81,7 +85,8 @@ class PeftAdapterTest {
     Files.writeString(temp.resolve("adapter_config.json"), config.toJson());
     assertThat(config.toJson())
         .contains(
-            "\"lora_alpha\": 6.5,", "\"lora_dropout\": 0.05,", "\"target_modules\": \"all-linear\"", "\"use_rslora\": true",
+            "\"lora_alpha\": 6.5,", "\"lora_dropout\": 0.05,", "\"target_modules\": \"all-linear\"",
+            "\"exclude_modules\": [\n    \"o_proj\"\n  ]", "\"use_rslora\": true",
             "\"rank_pattern\": {\n    \"q_proj\": 2\n  }", "\"layers_to_transform\": [\n    1\n  ]");
     assertThat(PeftConfig.read(temp)).isEqualTo(config);
     assertThat(config.rank("model.layers.0.self_attn.q_proj")).isEqualTo(2);
