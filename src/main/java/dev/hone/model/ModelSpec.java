@@ -1,12 +1,14 @@
 package dev.hone.model;
 
+import dev.hone.format.PeftAdapter;
 import dev.hone.kernel.Activation;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Set;
 
 /**
- * An architecture as data: what the engine must know to run a decoder-only model whose blocks are attention and a gated MLP with
- * RMSNorm. A new architecture is a mapping from its config.json to this record.
+ * An architecture as data: what the engine must know to run a decoder-only model whose blocks are attention and a gated
+ * MLP with RMSNorm. A new architecture is a mapping from its config.json to this record.
  *
  * @param architecture Hugging Face's model_type, such as {@code llama}
  * @param vocab V, rows of the embedding
@@ -23,8 +25,8 @@ import java.util.Set;
  * @param tiedHead the head is the embedding's table
  * @param biases projections that have a bias
  * @param qkNorm RMSNorm over the head dim of queries and keys before RoPE
- * @param postNorms Gemma 2: each sub-block's output is normed before it is added
- *     (post_attention_layernorm, pre_feedforward_layernorm, post_feedforward_layernorm)
+ * @param postNorms Gemma 2: each sub-block's output is normed before it is added (post_attention_layernorm,
+ *     pre_feedforward_layernorm, post_feedforward_layernorm)
  * @param embeddingScale factor on embeddings (Gemma: sqrt(hidden) rounded to the weights' dtype), else 1
  * @param residualMultiplier factor on each sub-block's output before the addition, else 1
  * @param logitScale factor on the logits before the softcap, else 1
@@ -77,6 +79,17 @@ public record ModelSpec(
   /** The checkpoint's name of the head's weight. */
   public String headName() {
     return tiedHead ? "model.embed_tokens.weight" : "lm_head.weight";
+  }
+
+  /** The linear layers of all blocks in the order of the forward pass: what adapters may sit on. */
+  public List<PeftAdapter.Linear> linears() {
+    var linears = new ArrayList<PeftAdapter.Linear>();
+    for (int layer = 0; layer < layers; layer++) {
+      for (Projection p : Projection.values()) {
+        linears.add(new PeftAdapter.Linear(p.module(layer), p.out(this), p.in(this)));
+      }
+    }
+    return linears;
   }
 
   /** Weights of the model, the head counted once when it is tied. */

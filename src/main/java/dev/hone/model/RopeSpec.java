@@ -1,7 +1,8 @@
 package dev.hone.model;
 
 /**
- * Rotary embedding of a model: base and the scaling that its config asks for. {@link RopeTable} turns it into cos and sin.
+ * Rotary embedding of a model: base and the scaling that its config asks for. {@link RopeTable} turns it into cos and
+ * sin.
  *
  * @param theta the base
  * @param rotaryDims dims of each head that turn (head dim, or less with partial_rotary_factor)
