@@ -4,6 +4,7 @@ import dev.hone.config.UserError;
 import dev.hone.data.DataOptions.Stage;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Optional;
 
 /** Reads sources into examples, one row at a time, and keeps count. */
 final class DatasetReader {
@@ -59,7 +60,7 @@ final class DatasetReader {
     RowParser[] parser = new RowParser[1]; // known from the first row on
     JsonRows.read(source.file(), (row, line) -> {
       if (parser[0] == null) {
-        Form form = options.form().orElse(source.form() != null ? source.form() : Form.recognise(row));
+        Form form = options.form().or(() -> Optional.ofNullable(source.form())).orElseGet(() -> Form.recognise(row));
         parser[0] = new RowParser(checked(form, source), source.columns(), source.tags());
       }
       if (rows - before < limit) {

@@ -102,7 +102,7 @@ public record DatasetSource(String name, Path file, Form form, Columns columns, 
       all = JSON.readTree(info.toFile());
     } catch (JsonProcessingException e) {
       throw new UserError(
-          "%s:%d: not valid JSON: %s".formatted(info, e.getLocation().getLineNr(), e.getOriginalMessage()), e);
+          "%s:%d: not valid JSON: %s".formatted(info, e.getLocation().getLineNr(), JsonRows.reason(e)), e);
     } catch (IOException e) {
       throw new UserError(info + " cannot be read: " + e.getMessage(), e);
     }

@@ -142,10 +142,13 @@ final class JsonRows {
     return b == '[';
   }
 
-  /** Jackson's message without the place, which it gives in terms of its buffers. */
-  private static String reason(JsonProcessingException e) {
-    String message = e.getOriginalMessage().replaceAll("\\s*\\(start marker at [^)]*\\)?.*", "");
-    return message.lines().findFirst().orElse("");
+  /** Jackson's message without places in its buffers, lists of all that JSON allows, and names of its classes. */
+  static String reason(JsonProcessingException e) {
+    String message = e.getOriginalMessage();
+    if (message.startsWith("Trailing token")) {
+      return "something follows the object";
+    }
+    return message.replaceAll("(?s)(\\s*\\(start marker at |: was expecting \\(JSON |\n).*", "");
   }
 
   private static String kind(JsonToken token) {

@@ -170,9 +170,11 @@ record TokenizerFiles(
 
   private static UserError garbled(Path file, JsonProcessingException e) {
     int line = e.getLocation() == null ? 1 : e.getLocation().getLineNr();
-    return new UserError(
-        "%s:%d: not valid JSON: %s; fetch the file again"
-            .formatted(file, line, e.getOriginalMessage().lines().findFirst().orElse("")),
-        e);
+    return new UserError("%s:%d: not valid JSON: %s; fetch the file again".formatted(file, line, reason(e)), e);
+  }
+
+  /** Jackson's message without places in its buffers and lists of all that JSON allows. */
+  static String reason(JsonProcessingException e) {
+    return e.getOriginalMessage().replaceAll("(?s)(\\s*\\(start marker at |: was expecting \\(JSON |\n).*", "");
   }
 }

@@ -128,7 +128,7 @@ public enum ToolFormat {
       }
       return items;
     } catch (JsonProcessingException e) {
-      throw new IllegalArgumentException(what + " is not valid JSON: " + e.getOriginalMessage(), e);
+      throw new IllegalArgumentException(what + " is not valid JSON: " + TokenizerFiles.reason(e), e);
     }
   }
 
@@ -167,7 +167,7 @@ public enum ToolFormat {
     try {
       return JSON.readTree(json);
     } catch (JsonProcessingException e) {
-      throw new IllegalArgumentException("the arguments of a function call are not valid JSON: " + e.getOriginalMessage(), e);
+      throw new IllegalArgumentException("the arguments of a function call are not valid JSON: " + TokenizerFiles.reason(e), e);
     }
   }
 
