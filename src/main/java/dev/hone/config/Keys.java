@@ -60,7 +60,9 @@ final class Keys {
   static final Key<String> TEMPLATE = honoured("template", Group.DATA, Kind.text(), null,
       "chat template, named as in LLaMA-Factory; default: the one that fits the model");
   static final Key<Integer> CUTOFF_LEN = honoured("cutoff_len", Group.DATA, Kind.whole(2), "2048",
-      "most tokens of a row; longer rows are cut and counted");
+      "most tokens of a row");
+  static final Key<String> OVERLONG = honoured("overlong", Group.DATA, Kind.choice("cut", "cut_end", "drop", "error"), "cut",
+      "longer rows: cut as LLaMA-Factory does (prompt or answer, whichever is longer), cut at the end, leave out, or stop");
   static final Key<Boolean> PACKING = honoured("packing", Group.DATA, Kind.flag(), null,
       "several rows in one sequence of cutoff_len; rows never see each other. Default: true for stage pt, else false");
   static final Key<Boolean> NEAT_PACKING = honoured("neat_packing", Group.DATA, Kind.flag(), "false",

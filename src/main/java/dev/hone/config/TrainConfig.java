@@ -86,6 +86,15 @@ public record TrainConfig(
     EPOCH
   }
 
+  /** What becomes of a row that is longer than the cutoff. */
+  public enum Overlong {
+    /** As in LLaMA-Factory: the longer of prompt and answer loses its end. */
+    CUT,
+    CUT_END,
+    DROP,
+    ERROR
+  }
+
   /** Whether a layer's inner activations are computed again in backward. */
   public enum Recompute {
     /** The plan decides by the memory there is. */
@@ -141,6 +150,7 @@ public record TrainConfig(
       Optional<String> format,
       Optional<String> template,
       int cutoffLength,
+      Overlong overlong,
       boolean packing,
       boolean trainOnPrompt,
       boolean maskHistory,

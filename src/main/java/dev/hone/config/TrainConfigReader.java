@@ -2,6 +2,7 @@ package dev.hone.config;
 
 import dev.hone.config.TrainConfig.ComputeDtype;
 import dev.hone.config.TrainConfig.Method;
+import dev.hone.config.TrainConfig.Overlong;
 import dev.hone.config.TrainConfig.Quantization;
 import dev.hone.config.TrainConfig.Recompute;
 import dev.hone.config.TrainConfig.RopeScaling;
@@ -146,6 +147,7 @@ final class TrainConfigReader {
         settings.find(Keys.DATASET_FORMAT),
         settings.find(Keys.TEMPLATE),
         settings.get(Keys.CUTOFF_LEN),
+        constant(Overlong.class, settings.get(Keys.OVERLONG)),
         packing,
         settings.get(Keys.TRAIN_ON_PROMPT),
         settings.get(Keys.MASK_HISTORY),
