@@ -6,6 +6,7 @@ import dev.hone.kernel.NativeException;
 import dev.hone.tensor.DType;
 import dev.hone.tensor.Tensor;
 import java.lang.foreign.MemorySegment;
+import java.nio.file.Path;
 
 /**
  * The op contract on the CPU: each method hands its descriptors to the function of the same name in libhone, which checks and
@@ -32,6 +33,11 @@ public final class CpuKernels implements Kernels {
     if (version != ABI_VERSION) {
       throw new UnsatisfiedLinkError("libhone has ABI version " + version + ", this jar wants " + ABI_VERSION);
     }
+  }
+
+  /** The file that libhone is loaded from; an UnsatisfiedLinkError says what to do when there is none. */
+  public static Path libraryPath() {
+    return NativeLibrary.path();
   }
 
   /** The best instruction set of this machine. */

@@ -21,7 +21,7 @@ final class NativeLibrary {
     return SymbolLookup.libraryLookup(path(), Arena.global());
   }
 
-  private static Path path() {
+  static Path path() {
     String override = System.getProperty(PROPERTY);
     if (override != null) {
       return Path.of(override);

@@ -1,0 +1,193 @@
+package dev.hone.config;
+
+import dev.hone.config.Key.Group;
+import dev.hone.config.Key.Status;
+import java.util.Collections;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+
+/**
+ * The table of settings. Names and defaults are those of LLaMA-Factory, PEFT and transformers' TrainingArguments
+ * (transformers 5.18, LLaMA-Factory of August 2026); a default that differs says so in its meaning.
+ */
+final class Keys {
+  private static final Map<String, Key<?>> ALL = new LinkedHashMap<>();
+
+  // Model
+  static final Key<String> MODEL = required("model_name_or_path", Group.MODEL, Kind.text(),
+      "folder of a Hugging Face model, or the id of one that is in the Hugging Face cache of this machine");
+  static final Key<String> ADAPTER = honoured("adapter_name_or_path", Group.MODEL, Kind.text(), null,
+      "folder of a PEFT LoRA adapter to continue; its r, alpha and targets replace lora_rank, lora_alpha and lora_target");
+  static final Key<String> QUANTIZATION_BIT = honoured("quantization_bit", Group.MODEL, Kind.choice("4", "none"), "none",
+      "4 keeps the linear layers of the base as NF4 (QLoRA); a bnb-4bit checkpoint is NF4 in any case");
+  static final Key<Boolean> DOUBLE_QUANTIZATION = honoured("double_quantization", Group.MODEL, Kind.flag(), "true",
+      "with quantization_bit 4: also quantise the block maxima (4.127 instead of 4.5 bits per weight)");
+  static final Key<String> COMPUTE_DTYPE = honoured("compute_dtype", Group.MODEL, Kind.choice("fp32", "bf16"), null,
+      "dtype of activations; default bf16 when `bf16: true` is set, else fp32. Trained weights are fp32 in any case");
+  static final Key<Boolean> BF16 = honoured("bf16", Group.MODEL, Kind.flag(), "false",
+      "true means compute_dtype bf16; compute_dtype, when given, wins");
+  static final Key<String> ROPE_SCALING = honoured("rope_scaling", Group.MODEL,
+      Kind.choice("linear", "dynamic", "yarn", "llama3"), null,
+      "stretches RoPE by ceil(cutoff_len / max_position_embeddings) when cutoff_len is longer than the model was made for");
+
+  // Method
+  static final Key<String> STAGE = honoured("stage", Group.METHOD, Kind.choice("sft", "pt"), "sft",
+      "sft: supervised fine-tuning; pt: continued pre-training on plain text");
+  static final Key<String> FINETUNING_TYPE = honoured("finetuning_type", Group.METHOD, Kind.choice("lora", "full"), "lora",
+      "lora: low-rank adapters on a frozen base; full: every weight");
+  static final Key<Integer> LORA_RANK = honoured("lora_rank", Group.METHOD, Kind.whole(1), "8", "rank r of every adapter");
+  static final Key<Double> LORA_ALPHA = honoured("lora_alpha", Group.METHOD, Kind.positive(), null,
+      "the adapter's output is scaled by alpha / r; default 2 x lora_rank");
+  static final Key<Double> LORA_DROPOUT = honoured("lora_dropout", Group.METHOD, Kind.fraction(), "0.0",
+      "dropout on the adapter's input, in training only");
+  static final Key<List<String>> LORA_TARGET = honoured("lora_target", Group.METHOD, Kind.list(), "all",
+      "all: every linear layer but the head; or a list such as q_proj,v_proj");
+  static final Key<Boolean> USE_RSLORA = honoured("use_rslora", Group.METHOD, Kind.flag(), "false",
+      "scale by alpha / sqrt(r) instead");
+
+  // Data
+  static final Key<List<String>> DATASET = required("dataset", Group.DATA, Kind.list(),
+      "files (.json, .jsonl) or names of dataset_dir/dataset_info.json, separated by commas");
+  static final Key<String> DATASET_DIR = honoured("dataset_dir", Group.DATA, Kind.text(), "data",
+      "folder of dataset_info.json and of the files it names");
+  static final Key<String> DATASET_FORMAT = honoured("dataset_format", Group.DATA,
+      Kind.choice("alpaca", "messages", "sharegpt", "text", "tokenized"), null,
+      "form of the rows; default: recognised from their fields");
+  static final Key<List<String>> EVAL_DATASET = honoured("eval_dataset", Group.DATA, Kind.list(), null,
+      "as dataset, for evaluation; not together with val_size");
+  static final Key<String> TEMPLATE = honoured("template", Group.DATA, Kind.text(), null,
+      "chat template, named as in LLaMA-Factory; default: the one that fits the model");
+  static final Key<Integer> CUTOFF_LEN = honoured("cutoff_len", Group.DATA, Kind.whole(2), "2048",
+      "most tokens of a row");
+  static final Key<String> OVERLONG = honoured("overlong", Group.DATA, Kind.choice("cut", "cut_end", "drop", "error"), "cut",
+      "longer rows: cut as LLaMA-Factory does (prompt or answer, whichever is longer), cut at the end, leave out, or stop");
+  static final Key<Boolean> PACKING = honoured("packing", Group.DATA, Kind.flag(), null,
+      "several rows in one sequence of cutoff_len; rows never see each other. Default: true for stage pt, else false");
+  static final Key<Boolean> NEAT_PACKING = honoured("neat_packing", Group.DATA, Kind.flag(), "false",
+      "true means packing: true (which is always free of cross-contamination here)");
+  static final Key<Boolean> TRAIN_ON_PROMPT = honoured("train_on_prompt", Group.DATA, Kind.flag(), "false",
+      "also learn the prompt's tokens");
+  static final Key<Boolean> MASK_HISTORY = honoured("mask_history", Group.DATA, Kind.flag(), "false",
+      "learn the last answer of a conversation only");
+  static final Key<Integer> MAX_SAMPLES = honoured("max_samples", Group.DATA, Kind.whole(1), null,
+      "use at most this many rows of each dataset");
+  static final Key<Double> VAL_SIZE = honoured("val_size", Group.DATA, Kind.number(0, Double.MAX_VALUE), "0.0",
+      "rows kept for evaluation: below 1 a share, from 1 on a count");
+  static final Key<Boolean> DISABLE_SHUFFLING = honoured("disable_shuffling", Group.DATA, Kind.flag(), "false",
+      "keep the order of the files");
+
+  // Training
+  static final Key<Integer> TRAIN_BATCH = honoured("per_device_train_batch_size", Group.TRAINING, Kind.whole(1), "8",
+      "rows (packed sequences with packing) of a micro-batch");
+  static final Key<Integer> ACCUMULATION = honoured("gradient_accumulation_steps", Group.TRAINING, Kind.whole(1), "1",
+      "micro-batches of an optimiser step; the loss is divided by the valid tokens of all of them");
+  static final Key<Double> LEARNING_RATE = honoured("learning_rate", Group.TRAINING, Kind.number(0, Double.MAX_VALUE), "5e-5",
+      "peak learning rate");
+  static final Key<String> LR_SCHEDULER = honoured("lr_scheduler_type", Group.TRAINING,
+      Kind.choice("linear", "cosine", "constant", "constant_with_warmup"), "linear",
+      "shape of the learning rate after warm-up; constant has no warm-up");
+  static final Key<Double> WARMUP_RATIO = honoured("warmup_ratio", Group.TRAINING, Kind.number(0, 1), "0.0",
+      "share of all steps that rise from 0, rounded up");
+  static final Key<Double> WARMUP_STEPS = honoured("warmup_steps", Group.TRAINING, Kind.number(0, Double.MAX_VALUE), "0",
+      "steps that rise from 0; wins over warmup_ratio when above 0; below 1 it is a share");
+  static final Key<Double> EPOCHS = honoured("num_train_epochs", Group.TRAINING, Kind.positive(), "3.0",
+      "passes over the data");
+  static final Key<Integer> MAX_STEPS = honoured("max_steps", Group.TRAINING, Kind.whole(-1), "-1",
+      "optimiser steps; above 0 it replaces num_train_epochs");
+  static final Key<String> OPTIM = honoured("optim", Group.TRAINING,
+      Kind.choice("adamw_torch", "adamw_torch_fused", "adamw_hf", "adamw", "adamw_apex_fused", "adamw_8bit", "adamw_bnb_8bit",
+          "paged_adamw", "paged_adamw_32bit", "paged_adamw_8bit"), "adamw_torch",
+      "all of these mean AdamW with decoupled decay and fp32 states");
+  static final Key<Double> WEIGHT_DECAY = honoured("weight_decay", Group.TRAINING, Kind.number(0, Double.MAX_VALUE), "0.0",
+      "decoupled weight decay; biases and norms are left out, as in transformers");
+  static final Key<Double> BETA1 = honoured("adam_beta1", Group.TRAINING, Kind.fraction(), "0.9", "AdamW's first beta");
+  static final Key<Double> BETA2 = honoured("adam_beta2", Group.TRAINING, Kind.fraction(), "0.999", "AdamW's second beta");
+  static final Key<Double> EPSILON = honoured("adam_epsilon", Group.TRAINING, Kind.positive(), "1e-8",
+      "added to the root of the second moment");
+  static final Key<Double> MAX_GRAD_NORM = honoured("max_grad_norm", Group.TRAINING, Kind.number(0, Double.MAX_VALUE), "1.0",
+      "clips the gradient of all trained weights together to this L2 norm; 0 does not clip");
+  static final Key<Double> LABEL_SMOOTHING = honoured("label_smoothing_factor", Group.TRAINING, Kind.fraction(), "0.0",
+      "loss (1-eps) nll + eps mean over the vocabulary of -log p");
+  static final Key<Integer> SEED = honoured("seed", Group.TRAINING, Kind.whole(0), "42",
+      "of everything random: adapter initialisation, dropout, order of the rows");
+  static final Key<Integer> DATA_SEED = honoured("data_seed", Group.TRAINING, Kind.whole(0), null,
+      "of the order of the rows; default: seed");
+
+  // Output
+  static final Key<String> OUTPUT_DIR = required("output_dir", Group.OUTPUT, Kind.text(),
+      "folder that receives the adapter, the logs and the checkpoints");
+  static final Key<Boolean> OVERWRITE = honoured("overwrite_output_dir", Group.OUTPUT, Kind.flag(), "false",
+      "allow an output_dir that already holds a run");
+  static final Key<Integer> LOGGING_STEPS = honoured("logging_steps", Group.OUTPUT, Kind.whole(1), "10",
+      "steps between log lines (transformers: 500)");
+  static final Key<Boolean> LOGGING_FIRST_STEP = honoured("logging_first_step", Group.OUTPUT, Kind.flag(), "false",
+      "log the first step too");
+  static final Key<String> SAVE_STRATEGY = honoured("save_strategy", Group.OUTPUT, Kind.choice("no", "steps", "epoch"), "steps",
+      "when to write checkpoint-N; the result itself is always written at the end");
+  static final Key<Integer> SAVE_STEPS = honoured("save_steps", Group.OUTPUT, Kind.whole(1), "500",
+      "steps between checkpoints");
+  static final Key<Integer> SAVE_TOTAL_LIMIT = honoured("save_total_limit", Group.OUTPUT, Kind.whole(1), null,
+      "keep only this many newest checkpoints; default: all");
+  static final Key<Boolean> SAVE_ONLY_MODEL = honoured("save_only_model", Group.OUTPUT, Kind.flag(), "false",
+      "checkpoints without optimiser states: smaller, but they cannot be resumed");
+  static final Key<Boolean> PLOT_LOSS = honoured("plot_loss", Group.OUTPUT, Kind.flag(), "true",
+      "write training_loss.png (LLaMA-Factory: false)");
+  static final Key<String> RESUME = honoured("resume_from_checkpoint", Group.OUTPUT, Kind.text(), null,
+      "true: continue the newest checkpoint of output_dir; or the folder of a checkpoint");
+
+  // Evaluation
+  static final Key<String> EVAL_STRATEGY = honoured("eval_strategy", Group.EVALUATION, Kind.choice("no", "steps", "epoch"), null,
+      "when to evaluate. Default: steps when eval_steps is given, else epoch when there is evaluation data, else no");
+  static final Key<Integer> EVAL_STEPS = honoured("eval_steps", Group.EVALUATION, Kind.whole(1), null,
+      "steps between evaluations; default: logging_steps");
+  static final Key<Integer> EVAL_BATCH = honoured("per_device_eval_batch_size", Group.EVALUATION, Kind.whole(1), "8",
+      "rows of a micro-batch in evaluation");
+
+  // Machine
+  static final Key<String> DEVICE = honoured("device", Group.MACHINE, Kind.choice("auto", "cpu", "cuda"), "auto",
+      "where to compute; this version has the CPU only and refuses cuda");
+  static final Key<Integer> THREADS = honoured("threads", Group.MACHINE, Kind.whole(0), "0",
+      "CPU threads; 0: one for each core");
+  static final Key<Boolean> GRADIENT_CHECKPOINTING = honoured("gradient_checkpointing", Group.MACHINE, Kind.flag(), null,
+      "true: keep each layer's input only and compute the rest again in backward; default: the plan decides. Same numbers");
+  static final Key<Boolean> NO_GRADIENT_CHECKPOINTING = honoured("disable_gradient_checkpointing", Group.MACHINE, Kind.flag(),
+      null, "LLaMA-Factory's opposite of gradient_checkpointing");
+
+  static {
+    OtherKeys.addTo(ALL);
+  }
+
+  private Keys() {}
+
+  /** Every key that Hone knows, by name, in the order of the documentation. */
+  static Map<String, Key<?>> all() {
+    return Collections.unmodifiableMap(ALL);
+  }
+
+  /** Older spellings that mean the same. */
+  static String canonical(String typed) {
+    return typed.equals("evaluation_strategy") ? EVAL_STRATEGY.name() : typed;
+  }
+
+  /** The message for a key that is not in the table. */
+  static String unknown(String typed) {
+    String other = OtherKeys.SPELLINGS.get(typed);
+    if (other != null) {
+      return "unknown key " + typed + "; in Hone it is " + other;
+    }
+    Optional<String> nearest = Nearest.to(typed, ALL.keySet());
+    return "unknown key " + typed + nearest.map(n -> "; did you mean " + n + "?").orElse("; docs/config.md lists all keys");
+  }
+
+  private static <T> Key<T> required(String name, Group group, Kind<T> kind, String meaning) {
+    return honoured(name, group, kind, null, meaning);
+  }
+
+  private static <T> Key<T> honoured(String name, Group group, Kind<T> kind, String standard, String meaning) {
+    Key<T> key = new Key<>(name, group, Status.HONOURED, kind, standard, meaning);
+    ALL.put(name, key);
+    return key;
+  }
+}
