@@ -32,6 +32,9 @@ final class Keys {
       Kind.choice("linear", "dynamic", "yarn", "llama3"), null,
       "stretches RoPE by ceil(cutoff_len / max_position_embeddings) when cutoff_len is longer than the model was made for");
 
+  static final Key<Boolean> FROM_SCRATCH = honoured("train_from_scratch", Group.MODEL, Kind.flag(), "false",
+      "start from random weights of the shape that config.json describes, instead of reading weights; needs finetuning_type full");
+
   // Method
   static final Key<String> STAGE = honoured("stage", Group.METHOD, Kind.choice("sft", "pt"), "sft",
       "sft: supervised fine-tuning; pt: continued pre-training on plain text");
@@ -75,6 +78,8 @@ final class Keys {
       "use at most this many rows of each dataset");
   static final Key<Double> VAL_SIZE = honoured("val_size", Group.DATA, Kind.number(0, Double.MAX_VALUE), "0.0",
       "rows kept for evaluation: below 1 a share, from 1 on a count");
+  static final Key<List<String>> PROBE_DATASET = honoured("probe_dataset", Group.DATA, Kind.list(), null,
+      "rows that are answered greedily before and after training; the share of exact matches is printed. Not trained on");
   static final Key<Boolean> DISABLE_SHUFFLING = honoured("disable_shuffling", Group.DATA, Kind.flag(), "false",
       "keep the order of the files");
 

@@ -108,13 +108,15 @@ public record TrainConfig(
    *
    * @param directory a folder that exists
    * @param adapter a PEFT adapter to continue, whose settings replace {@link Lora}'s rank, alpha, targets and rslora
+   * @param fromScratch random weights instead of the folder's
    */
   public record Model(
       Path directory,
       Optional<Path> adapter,
       Quantization quantization,
       ComputeDtype computeDtype,
-      Optional<RopeScaling> ropeScaling) {}
+      Optional<RopeScaling> ropeScaling,
+      boolean fromScratch) {}
 
   /**
    * New adapters.
@@ -136,6 +138,7 @@ public record TrainConfig(
    * Rows and how they become tokens.
    *
    * @param datasets files or names of {@code dataset_info.json}; {@link TrainConfig#locate} finds files
+   * @param probeDatasets rows answered before and after training; empty none
    * @param directory of dataset_info.json; need not exist when all datasets are files
    * @param format alpaca, messages, sharegpt, text or tokenized; empty: recognised from the fields
    * @param template empty: chosen by the model
@@ -146,6 +149,7 @@ public record TrainConfig(
   public record Data(
       List<String> datasets,
       List<String> evalDatasets,
+      List<String> probeDatasets,
       Path directory,
       Optional<String> format,
       Optional<String> template,

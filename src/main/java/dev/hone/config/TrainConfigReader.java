@@ -69,7 +69,8 @@ final class TrainConfigReader {
         adapter,
         !quantized ? Quantization.NONE : nested ? Quantization.NF4_DOUBLE : Quantization.NF4,
         constant(ComputeDtype.class, compute),
-        settings.find(Keys.ROPE_SCALING).map(text -> constant(RopeScaling.class, text)));
+        settings.find(Keys.ROPE_SCALING).map(text -> constant(RopeScaling.class, text)),
+        settings.get(Keys.FROM_SCRATCH));
   }
 
   private Path modelFolder() {
@@ -94,6 +95,8 @@ final class TrainConfigReader {
         throw settings.mistake(Keys.ADAPTER, "adapter_name_or_path needs finetuning_type lora");
       }
       noteUnused("finetuning_type is full", Keys.LORA_RANK, Keys.LORA_ALPHA, Keys.LORA_DROPOUT, Keys.LORA_TARGET, Keys.USE_RSLORA);
+    } else if (model.fromScratch()) {
+      throw settings.mistake(Keys.FROM_SCRATCH, "train_from_scratch needs finetuning_type full: an adapter on random weights learns nothing");
     } else if (model.adapter().isPresent()) {
       noteUnused("the adapter of adapter_name_or_path brings its own", Keys.LORA_RANK, Keys.LORA_ALPHA, Keys.LORA_TARGET,
           Keys.USE_RSLORA);
@@ -143,6 +146,7 @@ final class TrainConfigReader {
     return new TrainConfig.Data(
         settings.get(Keys.DATASET),
         evaluation,
+        settings.find(Keys.PROBE_DATASET).orElse(List.of()),
         locations.locate(settings.get(Keys.DATASET_DIR)),
         settings.find(Keys.DATASET_FORMAT),
         settings.find(Keys.TEMPLATE),

@@ -68,6 +68,14 @@ public record ModelSpec(
     List<Integer> eosIds,
     int padId) {
 
+  /** The same architecture with another rotary embedding. */
+  public ModelSpec withRope(RopeSpec other, int positions) {
+    return new ModelSpec(
+        architecture, vocab, hidden, layers, heads, kvHeads, headDim, intermediate, positions, normEps, normWeightOffset,
+        activation, tiedHead, biases, qkNorm, postNorms, embeddingScale, residualMultiplier, logitScale, attentionScale,
+        attentionSoftcap, finalSoftcap, windows, other, bosId, eosIds, padId);
+  }
+
   public int queryDim() {
     return heads * headDim;
   }

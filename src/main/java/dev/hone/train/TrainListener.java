@@ -68,11 +68,40 @@ public interface TrainListener {
    */
   record Finished(Path output, int steps, double meanLoss, double seconds, boolean interrupted) {}
 
+  /**
+   * A held-out row, answered.
+   *
+   * @param prompt the row up to its answer, as text without special tokens
+   * @param wanted the row's answer
+   * @param got the model's
+   */
+  record Answer(String prompt, String wanted, String got) {
+    public boolean exact() {
+      return wanted.equals(got);
+    }
+  }
+
+  /** The rows of probe_dataset, answered before or after training. */
+  record ProbeReport(Moment moment, List<Answer> answers) {
+    /** When the rows were answered. */
+    public enum Moment {
+      BEFORE,
+      AFTER
+    }
+
+    /** Answers that equal the row's. */
+    public long exact() {
+      return answers.stream().filter(Answer::exact).count();
+    }
+  }
+
   default void planned(Planned plan) {}
 
   default void step(StepReport step) {}
 
   default void evaluated(EvalReport evaluation) {}
+
+  default void probed(ProbeReport report) {}
 
   /** A checkpoint or the result was written; {@code path} is complete. */
   default void saved(Path path) {}

@@ -1,0 +1,179 @@
+package dev.hone.train;
+
+import dev.hone.config.TrainConfig;
+import dev.hone.config.UserError;
+import dev.hone.engine.Adapters;
+import dev.hone.engine.BaseModel;
+import dev.hone.engine.FullWeights;
+import dev.hone.engine.Parameters;
+import dev.hone.format.AtomicFiles;
+import dev.hone.format.PeftConfig;
+import dev.hone.kernel.Kernels;
+import dev.hone.model.Tuning;
+import dev.hone.text.Tokenizer;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Comparator;
+import java.util.List;
+import java.util.Map;
+import java.util.stream.Stream;
+
+/**
+ * The output folder of a run. Every file appears whole or not at all, and checkpoints appear as whole folders, so that an interrupted
+ * or failing save leaves what was there.
+ */
+final class RunOutput {
+  private static final String CHECKPOINT = "checkpoint-";
+
+  private final TrainConfig config;
+  private final Path directory;
+  private final BaseModel base;
+  private final Tuning tuning;
+  private final PeftConfig peft;
+  private final Parameters parameters;
+  private final Map<String, String> fingerprint;
+  private final Kernels kernels;
+
+  /** @param peft null with full fine-tuning */
+  RunOutput(
+      TrainConfig config, BaseModel base, Tuning tuning, PeftConfig peft, Parameters parameters,
+      Map<String, String> fingerprint, Kernels kernels) {
+    this.config = config;
+    this.directory = config.output().directory();
+    this.base = base;
+    this.tuning = tuning;
+    this.peft = peft;
+    this.parameters = parameters;
+    this.fingerprint = fingerprint;
+    this.kernels = kernels;
+  }
+
+  /**
+   * Refuses a folder that holds a result, unless the run goes on with it or may replace it.
+   *
+   * @throws UserError also when the folder is the base model's
+   */
+  static void requireFree(TrainConfig config) {
+    Path directory = config.output().directory();
+    try {
+      if (Files.exists(directory) && Files.isSameFile(directory, config.model().directory())) {
+        throw UserError.of(
+            "%s: output_dir is the model's own folder; choose another one", config.where("output_dir"));
+      }
+    } catch (IOException e) {
+      throw new UserError(directory + " cannot be read: " + e.getMessage(), e);
+    }
+    if (config.output().overwrite() || config.output().resumeFrom().isPresent()) {
+      return;
+    }
+    for (String result : List.of("adapter_model.safetensors", "model.safetensors")) {
+      if (Files.exists(directory.resolve(result))) {
+        throw UserError.of(
+            "%s: output_dir %s already holds %s of an earlier run; choose another folder or set overwrite_output_dir: true",
+            config.where("output_dir"), directory, result);
+      }
+    }
+    List<Path> checkpoints = checkpoints(directory);
+    if (!checkpoints.isEmpty()) {
+      throw UserError.of(
+          "%s: output_dir %s already holds %s of an earlier run; continue it with --resume, choose another folder or set"
+              + " overwrite_output_dir: true",
+          config.where("output_dir"), directory, checkpoints.getLast().getFileName());
+    }
+  }
+
+  /** Makes the folder, so that a run that cannot write learns it before it trains. */
+  void prepare() {
+    AtomicFiles.writeText(directory.resolve(".hone"), "");
+    try {
+      Files.delete(directory.resolve(".hone"));
+      if (config.output().overwrite() && config.output().resumeFrom().isEmpty()) {
+        for (Path checkpoint : checkpoints(directory)) {
+          delete(checkpoint);
+        }
+      }
+    } catch (IOException e) {
+      throw new UserError(directory + " cannot be written: " + e.getMessage(), e);
+    }
+  }
+
+  /** Writes checkpoint-N and removes the oldest ones over the limit. */
+  Path checkpoint(Snapshot.Progress progress) {
+    Path target = directory.resolve(CHECKPOINT + progress.step());
+    AtomicFiles.writeFolder(
+        target,
+        folder -> {
+          writeModel(folder);
+          if (!config.output().saveOnlyModel()) {
+            Snapshot.writeOptimizer(folder, parameters, fingerprint);
+          }
+          Snapshot.writeState(folder, progress);
+        });
+    config.output().saveTotalLimit().ifPresent(limit -> {
+      List<Path> all = checkpoints(directory);
+      for (Path old : all.subList(0, Math.max(0, all.size() - Math.max(1, limit)))) {
+        delete(old);
+      }
+    });
+    return target;
+  }
+
+  /** Writes the result into the output folder itself. */
+  void result(Snapshot.Progress progress, RunLog log) {
+    writeModel(directory);
+    Snapshot.writeState(directory, progress);
+    if (config.output().plotLoss()) {
+      log.plot(directory.resolve("training_loss.png"));
+    }
+  }
+
+  private void writeModel(Path folder) {
+    switch (tuning) {
+      case Tuning.Lora lora -> Adapters.save(folder, peft, lora, parameters);
+      case Tuning.Full full -> {
+        FullWeights.save(folder.resolve("model.safetensors"), base, parameters, kernels);
+        copy(List.of("config.json", "generation_config.json"), folder);
+      }
+      case Tuning.None none -> throw new IllegalStateException("nothing was trained");
+    }
+    copy(Tokenizer.FILES, folder);
+  }
+
+  private void copy(List<String> names, Path folder) {
+    for (String name : names) {
+      Path source = base.folder().resolve(name);
+      if (Files.exists(source)) {
+        try {
+          AtomicFiles.writeBytes(folder.resolve(name), Files.readAllBytes(source));
+        } catch (IOException e) {
+          throw new UserError(source + " cannot be copied: " + e.getMessage(), e);
+        }
+      }
+    }
+  }
+
+  private static List<Path> checkpoints(Path directory) {
+    if (!Files.isDirectory(directory)) {
+      return List.of();
+    }
+    try (Stream<Path> entries = Files.list(directory)) {
+      return entries
+          .filter(p -> p.getFileName().toString().matches(CHECKPOINT + "\\d{1,9}") && Files.isDirectory(p))
+          .sorted(Comparator.comparingInt(p -> Integer.parseInt(p.getFileName().toString().substring(CHECKPOINT.length()))))
+          .toList();
+    } catch (IOException e) {
+      throw new UserError(directory + " cannot be read: " + e.getMessage(), e);
+    }
+  }
+
+  private static void delete(Path folder) {
+    try (Stream<Path> all = Files.walk(folder)) {
+      for (Path path : all.sorted(Comparator.reverseOrder()).toList()) {
+        Files.delete(path);
+      }
+    } catch (IOException e) {
+      throw new UserError(folder + " cannot be removed: " + e.getMessage(), e);
+    }
+  }
+}

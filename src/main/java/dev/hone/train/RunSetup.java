@@ -1,0 +1,289 @@
+package dev.hone.train;
+
+import dev.hone.config.TrainConfig;
+import dev.hone.config.UserError;
+import dev.hone.data.Batches;
+import dev.hone.data.Example;
+import dev.hone.engine.AdapterStart;
+import dev.hone.engine.Adapters;
+import dev.hone.engine.Model;
+import dev.hone.engine.Storage;
+import dev.hone.format.PeftAdapter;
+import dev.hone.format.PeftConfig;
+import dev.hone.kernel.Kernels;
+import dev.hone.kernel.cpu.CpuKernels;
+import dev.hone.model.ModelSpec;
+import dev.hone.model.ParameterShape;
+import dev.hone.model.Projection;
+import dev.hone.model.Tuning;
+import dev.hone.plan.Plan;
+import dev.hone.plan.StepShape;
+import dev.hone.tensor.DType;
+import java.lang.foreign.Arena;
+import java.lang.management.ManagementFactory;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.zip.CRC32C;
+
+/** A run made ready: the model opened with what trains on it, the data in batches, the steps counted. */
+final class RunSetup implements AutoCloseable {
+  private final TrainConfig config;
+  private final RunInputs inputs;
+  private final CpuKernels kernels;
+  private final Batches batches;
+  private final Batches evaluation;
+  private final int totalSteps;
+  private final PeftConfig peft;
+  private final Tuning tuning;
+  private final StepShape step;
+  private final Model model;
+  private final Map<String, String> fingerprint;
+  private final Snapshot.Start start;
+
+  /** Reads the weights; what trains starts fresh, from an adapter or from a checkpoint, as the config says. */
+  static RunSetup open(TrainConfig config, RunInputs inputs) {
+    return new RunSetup(config, inputs);
+  }
+
+  private RunSetup(TrainConfig config, RunInputs inputs) {
+    this.config = config;
+    this.inputs = inputs;
+    ModelSpec spec = inputs.spec();
+    batches = inputs.batches();
+    evaluation = inputs.evaluationBatches();
+    totalSteps = config.schedule().maxSteps().orElseGet(() -> Math.toIntExact(batches.stepsFor(config.schedule().epochs())));
+    kernels = new CpuKernels();
+    if (config.machine().threads() > 0) {
+      kernels.useThreads(config.machine().threads());
+    }
+    PeftAdapter adapter = config.model().adapter().map(folder -> read(folder, spec)).orElse(null);
+    peft = config.method() == TrainConfig.Method.FULL ? null : adapter == null ? freshConfig() : adapter.config();
+    tuning = peft == null ? new Tuning.Full() : Adapters.tuning(spec, peft, dropout(adapter));
+    step = chooseStep(spec);
+    model = Model.open(kernels, spec, inputs.base(), tuning, storage(), step);
+    fingerprint = fingerprint();
+    try {
+      start = start(adapter);
+    } catch (RuntimeException | Error e) {
+      model.close();
+      throw e;
+    }
+  }
+
+  private static PeftAdapter read(Path folder, ModelSpec spec) {
+    return PeftAdapter.read(folder, Arena.ofAuto(), Adapters.linears(spec));
+  }
+
+  private PeftConfig freshConfig() {
+    TrainConfig.Lora lora = config.lora();
+    List<String> known = Arrays.stream(Projection.values()).map(Projection::target).toList();
+    List<String> targets = lora.allTargets() ? known : lora.targets();
+    for (String target : targets) {
+      if (!known.contains(target)) {
+        throw UserError.of(
+            "%s: lora_target `%s` is no linear layer of this model; it has %s",
+            config.where("lora_target"), target, String.join(", ", known));
+      }
+    }
+    String base = config.model().directory().toString();
+    return PeftConfig.of(base, lora.rank(), lora.alpha(), lora.dropout(), targets, lora.rslora());
+  }
+
+  /** An adapter that is continued keeps its dropout unless the YAML gives one. */
+  private float dropout(PeftAdapter continued) {
+    boolean given = config.origins().containsKey("lora_dropout");
+    return (float) (continued == null || given ? config.lora().dropout() : continued.config().dropout());
+  }
+
+  private Storage storage() {
+    return switch (config.model().quantization()) {
+      case NONE -> Storage.AS_STORED;
+      case NF4 -> Storage.NF4;
+      case NF4_DOUBLE -> Storage.NF4_DOUBLE_QUANTISED;
+    };
+  }
+
+  private StepShape chooseStep(ModelSpec spec) {
+    Batches.Extent train = batches.longest();
+    Batches.Extent held = evaluation == null ? train : evaluation.longest();
+    int positions = Math.max(train.longestDocument(), held.longestDocument());
+    if (positions > spec.maxPositions()) {
+      throw UserError.of(
+          "%s: a row has %d tokens and the model was made for %d; lower cutoff_len, or stretch it with rope_scaling",
+          config.where("cutoff_len"), positions, spec.maxPositions());
+    }
+    DType compute = config.model().computeDtype() == TrainConfig.ComputeDtype.BF16 ? DType.BF16 : DType.F32;
+    StepShape keep =
+        new StepShape(
+            compute, false, Math.max(train.tokens(), held.tokens()), Math.max(train.documents(), held.documents()), positions);
+    StepShape recompute = new StepShape(compute, true, keep.tokens(), keep.documents(), positions);
+    long memory = physicalMemory();
+    return switch (config.machine().recompute()) {
+      case ON -> requireRoom(recompute, memory);
+      case OFF -> requireRoom(keep, memory);
+      // Half of the memory is left to weights, page cache and the person's other programs.
+      case AUTO -> bytes(keep) <= memory / 2 ? keep : requireRoom(recompute, memory);
+    };
+  }
+
+  private StepShape requireRoom(StepShape shape, long memory) {
+    long bytes = bytes(shape);
+    if (bytes > memory) {
+      throw UserError.of(
+          "%s: one step needs %s of buffers and this machine has %s of memory; lower per_device_train_batch_size (now %d)%s"
+              + " or cutoff_len (now %d)",
+          config.source(), size(bytes), size(memory), config.schedule().batch(),
+          shape.recompute() ? "" : ", set gradient_checkpointing: true", config.data().cutoffLength());
+    }
+    return shape;
+  }
+
+  private long bytes(StepShape shape) {
+    return Model.plan(kernels, inputs.spec(), tuning, shape).arenaBytes();
+  }
+
+  private static long physicalMemory() {
+    return ManagementFactory.getOperatingSystemMXBean() instanceof com.sun.management.OperatingSystemMXBean os
+        ? os.getTotalMemorySize()
+        : Long.MAX_VALUE;
+  }
+
+  private Snapshot.Start start(PeftAdapter adapter) {
+    if (config.output().resumeFrom().isPresent()) {
+      return Snapshot.read(config.output().resumeFrom().get(), model.parameters(), fingerprint);
+    }
+    if (adapter != null) {
+      Adapters.load(adapter, model.parameters());
+    } else if (tuning instanceof Tuning.Lora lora) {
+      AdapterStart.fill(model.parameters(), lora, config.seed());
+    }
+    return Snapshot.Start.fresh();
+  }
+
+  /** What the order of the data and the dropout masks follow from, beside the step. */
+  private Map<String, String> fingerprint() {
+    TrainConfig.Schedule s = config.schedule();
+    return Map.of(
+        "seed", Long.toString(config.seed()),
+        "data_seed", Long.toString(config.data().shuffleSeed()),
+        "disable_shuffling", Boolean.toString(!config.data().shuffle()),
+        "per_device_train_batch_size", Integer.toString(s.batch()),
+        "gradient_accumulation_steps", Integer.toString(s.accumulation()),
+        "dataset checksum", checksum(inputs.data().train()));
+  }
+
+  private static String checksum(List<Example> rows) {
+    CRC32C crc = new CRC32C();
+    byte[] four = new byte[4];
+    for (Example row : rows) {
+      for (int[] values : List.of(row.ids(), row.labels())) {
+        for (int value : values) {
+          four[0] = (byte) value;
+          four[1] = (byte) (value >> 8);
+          four[2] = (byte) (value >> 16);
+          four[3] = (byte) (value >> 24);
+          crc.update(four);
+        }
+      }
+    }
+    return Long.toHexString(crc.getValue());
+  }
+
+  /** What a person should know before the first step. */
+  List<String> summary() {
+    ModelSpec spec = inputs.spec();
+    List<String> lines = new ArrayList<>();
+    long trained = ParameterShape.trained(spec, tuning).stream().mapToLong(ParameterShape::elements).sum();
+    lines.add(
+        format(
+            "model    %s: %s, %s parameters, linear layers %s, activations %s",
+            inputs.base().folder().getFileName(), spec.architecture(), count(spec.parameters()),
+            switch (config.model().quantization()) {
+              case NONE -> "as stored";
+              case NF4 -> "in NF4";
+              case NF4_DOUBLE -> "in double-quantised NF4";
+            },
+            step.compute()));
+    lines.add(
+        format(
+            "trains   %s, %s parameters (%.2f %% of the model)",
+            peft == null ? "everything" : "LoRA r " + peft.rank() + ", alpha " + trim(peft.alpha()), count(trained),
+            100.0 * trained / spec.parameters()));
+    lines.add("data     " + inputs.data().report().lines().getFirst()
+        + inputs.data().template().map(t -> "; template " + t.name()).orElse(""));
+    lines.add(
+        format(
+            "steps    %d of %d x %d rows, %.2f epochs", totalSteps, config.schedule().accumulation(),
+            config.schedule().batch(), batches.epochAfter(totalSteps)));
+    lines.add("memory   " + size(model.plan().arenaBytes()) + " of buffers: " + kinds(model.plan())
+        + (step.recompute() ? "; activations recomputed in backward" : ""));
+    lines.add("device   " + kernels.describe());
+    return lines;
+  }
+
+  private static String kinds(Plan plan) {
+    List<String> parts = new ArrayList<>();
+    plan.bytesByKind().forEach((kind, bytes) -> {
+      if (bytes > 0) {
+        parts.add(kind.title() + " " + size(bytes));
+      }
+    });
+    return String.join(", ", parts);
+  }
+
+  private static String trim(double value) {
+    return value == Math.rint(value) ? Long.toString((long) value) : Double.toString(value);
+  }
+
+  private static String count(long n) {
+    return n < 1_000_000 ? format("%.1fK", n / 1e3) : n < 1_000_000_000 ? format("%.1fM", n / 1e6) : format("%.2fB", n / 1e9);
+  }
+
+  private static String size(long bytes) {
+    return bytes < 1 << 20 ? format("%.0f KiB", bytes / 1024.0)
+        : bytes < 1 << 30 ? format("%.1f MiB", bytes / 1048576.0) : format("%.2f GiB", bytes / 1073741824.0);
+  }
+
+  private static String format(String pattern, Object... values) {
+    return String.format(Locale.ROOT, pattern, values);
+  }
+
+  Kernels kernels() {
+    return kernels;
+  }
+
+  Model model() {
+    return model;
+  }
+
+  Batches batches() {
+    return batches;
+  }
+
+  /** Null when there is nothing to evaluate. */
+  Batches evaluationBatches() {
+    return evaluation;
+  }
+
+  int totalSteps() {
+    return totalSteps;
+  }
+
+  Snapshot.Start start() {
+    return start;
+  }
+
+  RunOutput output() {
+    return new RunOutput(config, inputs.base(), tuning, peft, model.parameters(), fingerprint, kernels);
+  }
+
+  @Override
+  public void close() {
+    model.close();
+    kernels.close();
+  }
+}

@@ -1,0 +1,102 @@
+package dev.hone.train;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.node.ArrayNode;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.hone.config.UserError;
+import dev.hone.engine.Parameters;
+import dev.hone.format.AtomicFiles;
+import dev.hone.format.SafetensorsFile;
+import dev.hone.format.SafetensorsWriter;
+import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Map;
+
+/**
+ * What a run needs to go on bit for bit: the trained values and AdamW's moments in f32 ({@code optimizer.safetensors}), and how far it
+ * had come ({@code trainer_state.json}). Data order and dropout are functions of the seed and the step, so the step and a fingerprint
+ * of what they depend on are all the random state there is; the fingerprint lies in the safetensors metadata.
+ */
+final class Snapshot {
+  private static final String OPTIMIZER = "optimizer.safetensors";
+  private static final String STATE = "trainer_state.json";
+  private static final ObjectMapper JSON = new ObjectMapper();
+
+  private Snapshot() {}
+
+  /** Where a resumed run begins. */
+  record Start(int step, ArrayNode history) {
+    static Start fresh() {
+      return new Start(0, JSON.createArrayNode());
+    }
+  }
+
+  /** Progress in transformers' spelling. */
+  record Progress(int step, int totalSteps, double epoch, double epochs, int batch, int loggingSteps, ArrayNode history) {
+    String json() {
+      ObjectNode state = JSON.createObjectNode();
+      state.put("epoch", epoch).put("global_step", step).put("is_hyper_param_search", false);
+      state.put("is_local_process_zero", true).put("is_world_process_zero", true);
+      state.set("log_history", history);
+      state.put("logging_steps", loggingSteps).put("max_steps", totalSteps);
+      state.put("num_train_epochs", (int) Math.ceil(epochs)).put("train_batch_size", batch);
+      state.putNull("best_metric").putNull("best_model_checkpoint").putNull("trial_name").putNull("trial_params");
+      return state.toPrettyString() + "\n";
+    }
+  }
+
+  static void writeState(Path folder, Progress progress) {
+    AtomicFiles.writeText(folder.resolve(STATE), progress.json());
+  }
+
+  static void writeOptimizer(Path folder, Parameters parameters, Map<String, String> fingerprint) {
+    SafetensorsWriter writer = new SafetensorsWriter();
+    fingerprint.forEach(writer::metadata);
+    for (Parameters.Parameter p : parameters.all()) {
+      writer.add(p.name(), p.value());
+      writer.add(p.name() + ".exp_avg", p.m());
+      writer.add(p.name() + ".exp_avg_sq", p.v());
+    }
+    writer.write(folder.resolve(OPTIMIZER));
+  }
+
+  /**
+   * Restores a checkpoint into the parameters.
+   *
+   * @throws UserError when it is incomplete, or belongs to a run with other settings: going on would not continue it
+   */
+  static Start read(Path folder, Parameters parameters, Map<String, String> fingerprint) {
+    Path stateFile = folder.resolve(STATE);
+    if (!Files.exists(stateFile) || !Files.exists(folder.resolve(OPTIMIZER))) {
+      throw UserError.of(
+          "%s is no checkpoint to resume from: it lacks %s; give a checkpoint-N folder of an earlier run",
+          folder, Files.exists(stateFile) ? OPTIMIZER : STATE);
+    }
+    try (Arena arena = Arena.ofConfined()) {
+      SafetensorsFile file = SafetensorsFile.open(folder.resolve(OPTIMIZER), arena);
+      fingerprint.forEach((key, want) -> requireSame(folder, key, file.metadata().get(key), want));
+      for (Parameters.Parameter p : parameters.all()) {
+        if (!file.has(p.name()) || !file.has(p.name() + ".exp_avg") || !file.has(p.name() + ".exp_avg_sq")) {
+          throw UserError.of("%s has no state for %s: it belongs to a run that trained something else", folder, p.name());
+        }
+        p.value().set(file.floats(p.name()));
+        p.m().set(file.floats(p.name() + ".exp_avg"));
+        p.v().set(file.floats(p.name() + ".exp_avg_sq"));
+      }
+      JsonNode state = JSON.readTree(stateFile.toFile());
+      return new Start(state.path("global_step").asInt(), state.withArray("log_history"));
+    } catch (IOException e) {
+      throw new UserError(stateFile + " cannot be read: " + e.getMessage(), e);
+    }
+  }
+
+  private static void requireSame(Path folder, String key, String had, String want) {
+    if (!want.equals(had)) {
+      throw UserError.of(
+          "%s was made with %s %s, this run has %s; resume with the same settings, or start a new run", folder, key, had, want);
+    }
+  }
+}

@@ -1,0 +1,242 @@
+package dev.hone.train;
+
+import dev.hone.config.TrainConfig;
+import dev.hone.config.TrainConfig.Strategy;
+import dev.hone.config.UserError;
+import dev.hone.data.Batches;
+import dev.hone.data.MicroBatch;
+import dev.hone.engine.Model;
+import dev.hone.engine.Parameters;
+import dev.hone.kernel.Kernels;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.List;
+
+/**
+ * The training loop. One optimiser step is: forward and backward of its micro-batches, each scaled by 1 / valid targets of the whole
+ * step; the norm over all gradients; clipping; AdamW at the schedule's rate. Data order and dropout are functions of seed and step,
+ * so a run that goes on from a checkpoint does what it would have done.
+ */
+public final class Trainer {
+  private final TrainConfig config;
+  private final TrainListener listener;
+
+  /** @param listener hears what happens, on the thread that calls {@link #run} */
+  public Trainer(TrainConfig config, TrainListener listener) {
+    this.config = config;
+    this.listener = listener;
+  }
+
+  /**
+   * Trains to the end, or until the listener asks to stop.
+   *
+   * @return what the listener heard last
+   * @throws UserError for a mistake in the settings or in the files they name; nothing that was there before is lost
+   */
+  public TrainListener.Finished run() {
+    RunOutput.requireFree(config);
+    try (RunInputs inputs = RunInputs.open(config);
+        RunSetup setup = RunSetup.open(config, inputs)) {
+      inputs.data().report().lines().forEach(this::warnAboutData);
+      RunOutput output = setup.output();
+      output.prepare();
+      Snapshot.Start start = setup.start();
+      listener.planned(new TrainListener.Planned(setup.summary(), start.step(), setup.totalSteps()));
+      Probe probe = Probe.of(setup, inputs, listener);
+      probe.run(TrainListener.ProbeReport.Moment.BEFORE);
+      TrainListener.Finished end = new Loop(setup, output, start).run();
+      if (!end.interrupted()) {
+        probe.run(TrainListener.ProbeReport.Moment.AFTER);
+      }
+      listener.finished(end);
+      return end;
+    }
+  }
+
+  private void warnAboutData(String line) {
+    if (line.contains("cut") || line.contains("left out") || line.contains("skipped") || line.contains("no token")) {
+      listener.warning(line);
+    }
+  }
+
+  /** One run's way through its steps. */
+  private final class Loop {
+    private final RunSetup setup;
+    private final RunOutput output;
+    private final Kernels kernels;
+    private final Model model;
+    private final Parameters parameters;
+    private final Batches batches;
+    private final int totalSteps;
+    private final LearningRate schedule;
+    private final RunLog log;
+    private final int firstStep;
+    private final long began = System.nanoTime();
+    private double lossSinceLog;
+    private long tokensSinceLog;
+    private long lastLog = began;
+    private int stepsSinceLog;
+    private double lossSum;
+
+    Loop(RunSetup setup, RunOutput output, Snapshot.Start start) {
+      this.setup = setup;
+      this.output = output;
+      kernels = setup.kernels();
+      model = setup.model();
+      parameters = model.parameters();
+      batches = setup.batches();
+      totalSteps = setup.totalSteps();
+      firstStep = start.step();
+      TrainConfig.Schedule s = config.schedule();
+      schedule =
+          new LearningRate(s.scheduler(), config.optimizer().learningRate(), s.warmup(totalSteps), totalSteps);
+      log = new RunLog(config.output().directory(), totalSteps, start.history());
+    }
+
+    TrainListener.Finished run() {
+      for (int step = firstStep; step < totalSteps; step++) {
+        if (!step(step)) {
+          Path saved = save(step);
+          return finished(saved, step, true);
+        }
+        afterStep(step + 1);
+      }
+      output.result(progress(totalSteps), log);
+      listener.saved(config.output().directory());
+      return finished(config.output().directory(), totalSteps, false);
+    }
+
+    /** Step {@code step}, counted from 0; false when it was given up because the listener asked to stop. */
+    private boolean step(int step) {
+      long started = System.nanoTime();
+      List<MicroBatch> micro = batches.step(step);
+      int valid = micro.stream().mapToInt(MicroBatch::validTargets).sum();
+      float inverseCount = 1f / Math.max(1, valid);
+      parameters.zeroGradients();
+      double sum = 0;
+      int tokens = 0;
+      for (int i = 0; i < micro.size(); i++) {
+        if (listener.stopRequested()) {
+          return false;
+        }
+        long dropoutSeed = mix(mix(config.seed()) + (long) step * batches.microBatchesPerEpoch() + i);
+        sum += model.train(micro.get(i), inverseCount, dropoutSeed, (float) config.optimizer().labelSmoothing());
+        tokens += micro.get(i).tokens();
+      }
+      double loss = sum / Math.max(1, valid);
+      double norm = parameters.gradientNorm(kernels);
+      requireFinite(step, loss, norm);
+      double rate = schedule.at(step);
+      parameters.step(kernels, adamW(rate), clip(norm), step + 1L);
+      lossSum += loss;
+      lossSinceLog += loss;
+      tokensSinceLog += tokens;
+      stepsSinceLog++;
+      report(step + 1, loss, norm, rate, tokens, System.nanoTime() - started);
+      return true;
+    }
+
+    private Parameters.AdamW adamW(double rate) {
+      TrainConfig.Optimizer o = config.optimizer();
+      return new Parameters.AdamW(
+          (float) rate, (float) o.beta1(), (float) o.beta2(), (float) o.epsilon(), (float) o.weightDecay());
+    }
+
+    /** torch's clip_grad_norm_: the factor that brings a norm above the maximum down to it. */
+    private float clip(double norm) {
+      double max = config.optimizer().maxGradNorm();
+      return max > 0 ? (float) Math.min(1, max / (norm + 1e-6)) : 1f;
+    }
+
+    private void requireFinite(int step, double loss, double norm) {
+      if (!Double.isFinite(loss) || !Double.isFinite(norm)) {
+        throw UserError.of(
+            "the loss of step %d is %s and the gradient norm %s; nothing was saved since the last checkpoint. A lower"
+                + " learning_rate (now %s) or a lower max_grad_norm is the usual remedy",
+            step + 1, loss, norm, config.optimizer().learningRate());
+      }
+    }
+
+    private void report(int step, double loss, double norm, double rate, int tokens, long nanos) {
+      long now = System.nanoTime();
+      Duration elapsed = Duration.ofNanos(now - began);
+      Duration left = elapsed.multipliedBy(totalSteps - step).dividedBy(Math.max(1, step - firstStep));
+      boolean logged = config.output().logs(step, totalSteps);
+      double mean = lossSinceLog / stepsSinceLog;
+      double epoch = batches.epochAfter(step);
+      if (logged) {
+        double speed = tokensSinceLog / ((now - lastLog) / 1e9);
+        log.step(step, epoch, mean, norm, rate, elapsed, left, speed);
+        lossSinceLog = 0;
+        tokensSinceLog = 0;
+        stepsSinceLog = 0;
+        lastLog = now;
+      }
+      listener.step(
+          new TrainListener.StepReport(
+              step, totalSteps, epoch, loss, mean, rate, norm, tokens / (nanos / 1e9), elapsed.toNanos() / 1e9,
+              left.toNanos() / 1e9, logged));
+    }
+
+    private void afterStep(int done) {
+      boolean epochEnds = done % batches.stepsPerEpoch() == 0 || done == totalSteps;
+      TrainConfig.Evaluation evaluation = config.evaluation();
+      if (due(evaluation.strategy(), evaluation.steps(), done, epochEnds)) {
+        evaluate(done);
+      }
+      if (due(config.output().saveStrategy(), config.output().saveSteps(), done, epochEnds)) {
+        listener.saved(save(done));
+      }
+    }
+
+    private boolean due(Strategy strategy, int every, int done, boolean epochEnds) {
+      return switch (strategy) {
+        case NO -> false;
+        case STEPS -> done % every == 0;
+        case EPOCH -> epochEnds;
+      };
+    }
+
+    private void evaluate(int done) {
+      Batches rows = setup.evaluationBatches();
+      long started = System.nanoTime();
+      double sum = 0;
+      long valid = 0;
+      for (int i = 0; i < rows.stepsPerEpoch(); i++) {
+        for (MicroBatch batch : rows.step(i)) {
+          sum += model.evaluate(batch);
+          valid += batch.validTargets();
+        }
+      }
+      Duration took = Duration.ofNanos(System.nanoTime() - started);
+      Duration elapsed = Duration.ofNanos(System.nanoTime() - began);
+      double loss = sum / Math.max(1, valid);
+      double epoch = batches.epochAfter(done);
+      Duration left = elapsed.multipliedBy(totalSteps - done).dividedBy(Math.max(1, done - firstStep));
+      log.evaluation(done, epoch, loss, took, rows.rows(), elapsed, left);
+      listener.evaluated(new TrainListener.EvalReport(done, epoch, loss, rows.rows(), took.toNanos() / 1e9));
+    }
+
+    private Path save(int done) {
+      return output.checkpoint(progress(done));
+    }
+
+    private Snapshot.Progress progress(int done) {
+      return new Snapshot.Progress(
+          done, totalSteps, batches.epochAfter(done), config.schedule().epochs(), config.schedule().batch(),
+          config.output().loggingSteps(), log.history());
+    }
+
+    private TrainListener.Finished finished(Path result, int steps, boolean interrupted) {
+      return new TrainListener.Finished(
+          result, steps, lossSum / Math.max(1, steps - firstStep), (System.nanoTime() - began) / 1e9, interrupted);
+    }
+  }
+
+  /** The finaliser of splitmix64: neighbouring numbers become unrelated ones. */
+  private static long mix(long z) {
+    z = (z ^ (z >>> 30)) * 0xbf58476d1ce4e5b9L;
+    z = (z ^ (z >>> 27)) * 0x94d049bb133111ebL;
+    return z ^ (z >>> 31);
+  }
+}
