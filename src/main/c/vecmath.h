@@ -4,10 +4,10 @@
  * The plain reference of an op uses libm; its fast paths (files _avx2.c, _avx512.c) use these.
  *
  * exp.    Cody-Waite: n = round(x / ln 2), r = x - n hi - n lo with hi + lo = ln 2, hi of 15 bits so that n hi is exact
- *         for |n| < 512; then |r| <= ln 2 / 2 (1 + 2^-20) and exp(x) = 2^n (1 + r + r^2 q(r)). q is the degree-4 weighted
- *         minimax fit of (e^r - 1 - r) / r^2 (Lawson iteration over 400 Chebyshev nodes, weight r^2 / e^r, computed for
- *         this file): its error is 0.06 * 2^-24 of the result. 2^n is applied as two factors, so that subnormal results
- *         are rounded once and overflow gives infinity.
+ *         for |n| < 512; then |r| <= ln 2 / 2 (1 + 2^-20) and exp(x) = 2^n (1 + r + r^2 q(r)). q is the degree-4
+ *         weighted minimax fit of (e^r - 1 - r) / r^2 (Lawson iteration over 400 Chebyshev nodes, weight r^2 / e^r,
+ *         computed for this file): its error is 0.06 * 2^-24 of the result. 2^n is applied as two factors, so that
+ *         subnormal results are rounded once and overflow gives infinity.
  * tanh.   tanh|x| = m / (m + 2), m = expm1(2|x|) = 2^n p + (2^n - 1), p = r + r^2 q(r). As |x| >= 0, n >= 0, and
  *         nothing worse than 2^n p = -0.29 2^n against 2^n - 1 cancels; n = 0 keeps small x relatively exact.
  * Errors. Over all 2^32 arguments, against f64, in ulp of the result, with and without fused multiply-add: exp 1.0,
