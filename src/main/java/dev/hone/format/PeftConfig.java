@@ -48,6 +48,9 @@ public record PeftConfig(
           "target_parameters", "layer_replication", "alora_invocation_tokens", "arrow_config", "fan_in_fan_out",
           "layers_pattern");
 
+  /** Initialisations that touch only A and B, which are in the file; others (pissa, olora, loftq) alter the base. */
+  private static final List<String> HARMLESS_INITS = List.of("gaussian", "orthogonal", "eva");
+
   /** A plain config: modules by name or ending, one rank. */
   public static PeftConfig of(
       String baseModel, int rank, double alpha, double dropout, List<String> targets, boolean rsLora) {
@@ -90,6 +93,15 @@ public record PeftConfig(
     if (!bias.equals("none")) {
       throw new UserError(config.where() + ": bias '" + bias + "' is not supported; supported: none");
     }
+    config
+        .node("init_lora_weights")
+        .filter(init -> init.isTextual() && !HARMLESS_INITS.contains(init.textValue()))
+        .ifPresent(
+            init -> {
+              throw new UserError(
+                  config.where()
+                      + ": init_lora_weights " + init + " is not supported: it changes the base's weights too");
+            });
     ModuleFilter targets = modules(config, "target_modules");
     if (targets.isEmpty()) {
       throw new UserError(config.where() + ": target_modules is missing or empty");

@@ -27,7 +27,12 @@ public record RopeSpec(double theta, int rotaryDims, Scaling scaling) {
 
     /** YaRN (arXiv 2309.00071). */
     record Yarn(
-        double factor, int originalPositions, double betaFast, double betaSlow, double attentionFactor, boolean truncate)
+        double factor,
+        int originalPositions,
+        double betaFast,
+        double betaSlow,
+        double attentionFactor,
+        boolean truncate)
         implements Scaling {}
 
     /** Phi-3: a factor for each frequency, short up to the original length and long above it. */

@@ -131,6 +131,7 @@ class PeftAdapterTest {
         "\"modules_to_save\": [\"lm_head\"] | modules_to_save [\"lm_head\"] is not supported yet",
         "\"bias\": \"all\" | bias 'all' is not supported",
         "\"lora_alpha\": \"x\" | lora_alpha is \"x\", want a number",
+        "\"init_lora_weights\": \"pissa\" | init_lora_weights \"pissa\" is not supported: it changes the base's weights",
         "\"r\": 0 | r is 0, want a number above 0",
         "\"target_modules\": null | target_modules is missing or empty",
         "\"peft_type\": \"IA3\" | peft_type 'IA3' is not supported; supported: LORA",
