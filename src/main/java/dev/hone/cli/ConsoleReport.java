@@ -18,6 +18,8 @@ import me.tongfei.progressbar.ProgressBarStyle;
  * <p>Everything goes to one stream (stderr in the command line), so that stdout stays free for results.
  */
 final class ConsoleReport implements TrainListener, AutoCloseable {
+  private static final int PROBES_SHOWN = 5;
+
   private final PrintStream out;
   private final boolean terminal;
   private final BooleanSupplier stop;
@@ -71,6 +73,19 @@ final class ConsoleReport implements TrainListener, AutoCloseable {
   }
 
   @Override
+  public void probed(ProbeReport report) {
+    boolean before = report.moment() == ProbeReport.Moment.BEFORE;
+    int total = report.answers().size();
+    print(format("held-out rows answered exactly %s training: %d of %d (%.0f %%)",
+        before ? "before" : "after", report.exact(), total, 100.0 * report.exact() / total));
+    for (Answer answer : report.answers().subList(0, Math.min(PROBES_SHOWN, total))) {
+      print(format("  %s %s", answer.exact() ? "+" : "-", oneLine(answer.prompt(), 70)));
+      print(format("      answer: %s%s", oneLine(answer.got(), 60),
+          answer.exact() ? "" : "   wanted: " + oneLine(answer.wanted(), 60)));
+    }
+  }
+
+  @Override
   public void saved(Path path) {
     print("saved " + path);
   }
@@ -111,6 +126,12 @@ final class ConsoleReport implements TrainListener, AutoCloseable {
     }
     out.print("\r\u001b[K" + line + "\n");
     bar.refresh();
+  }
+
+  /** The end of a long prompt says more than its beginning. */
+  private static String oneLine(String text, int width) {
+    String line = text.strip().replaceAll("\\s+", " ");
+    return line.length() <= width ? line : "..." + line.substring(line.length() - width + 3);
   }
 
   private static String time(double seconds) {

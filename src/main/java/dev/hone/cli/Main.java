@@ -1,8 +1,6 @@
 package dev.hone.cli;
 
-import dev.hone.config.TrainConfig;
 import dev.hone.config.UserError;
-import dev.hone.train.TrainListener;
 import java.io.PrintStream;
 import java.io.PrintWriter;
 import picocli.CommandLine;
@@ -46,7 +44,7 @@ public final class Main {
   }
 
   public static void main(String[] args) {
-    System.exit(run(trainer(), System.out, System.err, args));
+    System.exit(run(new RunTraining(), System.out, System.err, args));
   }
 
   /** Runs one command line and returns its exit code. */
@@ -54,6 +52,8 @@ public final class Main {
     Main main = new Main(err);
     CommandLine line = new CommandLine(main);
     line.addSubcommand(new TrainCommand(training, out, err));
+    line.addSubcommand(new GenerateCommand(out, err));
+    line.addSubcommand(new ChatCommand(out, err));
     line.addSubcommand(new DoctorCommand(out));
     line.setOut(new PrintWriter(out, true));
     line.setErr(new PrintWriter(err, true));
@@ -68,20 +68,6 @@ public final class Main {
     } catch (Error e) {
       return main.failed(e);
     }
-  }
-
-  private static Training trainer() {
-    return new Training() {
-      @Override
-      public void run(TrainConfig config, TrainListener listener) {
-        throw new UserError("train: this build has no trainer");
-      }
-
-      @Override
-      public void preview(TrainConfig config, int rows, PrintStream out) {
-        throw new UserError("train --preview: this build has no trainer");
-      }
-    };
   }
 
   private int wrongUsage(ParameterException e) {

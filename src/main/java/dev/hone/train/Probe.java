@@ -2,8 +2,8 @@ package dev.hone.train;
 
 import dev.hone.data.Example;
 import dev.hone.engine.Decoder;
-import dev.hone.generate.Generator;
-import dev.hone.generate.Sampling;
+import dev.hone.engine.Generator;
+import dev.hone.engine.Sampling;
 import dev.hone.text.ChatEncoder;
 import dev.hone.text.Tokenizer;
 import java.util.ArrayList;

@@ -108,7 +108,7 @@ class CrossEntropyTest {
   }
 
   private static Tensor scratch(KernelCase f, Tensor h, Tensor u) {
-    return f.output("scratch", DType.U8, f.kernels.crossEntropyScratchBytes(h.shape(0), h.shape(1), u.shape(0), h));
+    return f.output("scratch", DType.U8, f.kernels.crossEntropyScratchBytes(h.shape(0), h.shape(1), u.shape(0), h.dtype()));
   }
 
   private static void run(
@@ -312,7 +312,7 @@ class CrossEntropyTest {
       assertThatThrownBy(() -> run(f, loss, dh, null, scratch, h, u, f.ints("targets", 4, -1), PLAIN))
           .hasMessageContaining("targets[1] is -1");
       var y = f.ints("targets", 4, 0);
-      long bytes = f.kernels.crossEntropyScratchBytes(2, 3, 5, h);
+      long bytes = f.kernels.crossEntropyScratchBytes(2, 3, 5, h.dtype());
       assertThatThrownBy(() -> run(f, loss, dh, null, f.output("scratch", DType.U8, bytes - 1), h, u, y, PLAIN))
           .hasMessage("cross_entropy: scratch has " + (bytes - 1) + " bytes, want " + bytes);
       assertThatThrownBy(() -> run(f, loss, f.output("dh", DType.BF16, 2, 3), null, scratch, h, u, y, PLAIN))

@@ -1,4 +1,4 @@
-package dev.hone.generate;
+package dev.hone.engine;
 
 /**
  * How the next token is chosen.

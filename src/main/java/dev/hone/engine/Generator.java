@@ -1,6 +1,5 @@
-package dev.hone.generate;
+package dev.hone.engine;
 
-import dev.hone.engine.Decoder;
 import java.util.Arrays;
 import java.util.Set;
 import java.util.function.IntPredicate;

@@ -1,4 +1,4 @@
-package dev.hone.generate;
+package dev.hone.engine;
 
 import java.util.Arrays;
 import java.util.random.RandomGenerator;
