@@ -3,8 +3,12 @@ package dev.hone.cli;
 import dev.hone.config.TrainConfig;
 import dev.hone.config.UserError;
 import dev.hone.train.TrainListener;
+import java.io.BufferedReader;
+import java.io.InputStreamReader;
 import java.io.PrintStream;
 import java.io.PrintWriter;
+import java.nio.charset.StandardCharsets;
+import java.util.List;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
@@ -46,14 +50,18 @@ public final class Main {
   }
 
   public static void main(String[] args) {
-    System.exit(run(trainer(), System.out, System.err, args));
+    BufferedReader in = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
+    System.exit(run(trainer(), talker(), in, System.out, System.err, args));
   }
 
   /** Runs one command line and returns its exit code. */
-  static int run(Training training, PrintStream out, PrintStream err, String... args) {
+  static int run(
+      Training training, Talking talking, BufferedReader in, PrintStream out, PrintStream err, String... args) {
     Main main = new Main(err);
     CommandLine line = new CommandLine(main);
     line.addSubcommand(new TrainCommand(training, out, err));
+    line.addSubcommand(new GenerateCommand(talking, in, out));
+    line.addSubcommand(new ChatCommand(talking, in, out));
     line.addSubcommand(new DoctorCommand(out));
     line.setOut(new PrintWriter(out, true));
     line.setErr(new PrintWriter(err, true));
@@ -80,6 +88,20 @@ public final class Main {
       @Override
       public void preview(TrainConfig config, int rows, PrintStream out) {
         throw new UserError("train --preview: this build has no trainer");
+      }
+    };
+  }
+
+  private static Talking talker() {
+    return new Talking() {
+      @Override
+      public void generate(Setup setup, List<String> prompts, boolean raw, PrintStream out) {
+        throw new UserError("generate: this build has no decoder");
+      }
+
+      @Override
+      public void chat(Setup setup, BufferedReader in, PrintStream out) {
+        throw new UserError("chat: this build has no decoder");
       }
     };
   }

@@ -78,7 +78,7 @@ final class TrainConfigReader {
     if (Files.isDirectory(folder)) {
       return folder;
     }
-    return HubCache.find(text, System.getenv(), Path.of(System.getProperty("user.home")))
+    return HubCache.find(text)
         .orElseThrow(() -> settings.mistake(Keys.MODEL,
             "model_name_or_path: no folder %s, and %s is not in the Hugging Face cache; download the model and give its folder",
             folder, text));
