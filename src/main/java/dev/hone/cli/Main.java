@@ -17,9 +17,9 @@ import picocli.CommandLine.ScopeType;
 import picocli.CommandLine.UnmatchedArgumentException;
 
 /**
- * The command line. Exit codes: {@value #DONE} done, {@value #USER_ERROR} a user's mistake, {@value #INTERNAL_FAULT} an internal
- * fault, {@value #INTERRUPTED} interrupted and saved. Errors are one line on stderr that begins with {@code hone:}; --debug adds
- * the stack trace.
+ * The command line. Exit codes: {@value #DONE} done, {@value #USER_ERROR} a user's mistake, {@value #INTERNAL_FAULT}
+ * an internal fault, {@value #INTERRUPTED} interrupted and saved. Errors are one line on stderr that begins with
+ * {@code hone:}; --debug adds the stack trace.
  */
 @Command(
     name = "hone",

@@ -10,13 +10,16 @@ import picocli.CommandLine.Parameters;
 
 /** The options of generate and chat: which model, how it talks. */
 final class ModelOptions {
-  @Parameters(index = "0", paramLabel = "MODEL", description = "Folder of a Hugging Face model, or an id in the Hugging Face cache.")
+  @Parameters(index = "0", paramLabel = "MODEL",
+      description = "Folder of a Hugging Face model, or an id in the Hugging Face cache.")
   private String model;
 
-  @Option(names = "--adapter", paramLabel = "DIR", description = "PEFT LoRA adapter to put on it, such as an output_dir.")
+  @Option(names = "--adapter", paramLabel = "DIR",
+      description = "PEFT LoRA adapter to put on it, such as an output_dir.")
   private Optional<Path> adapter = Optional.empty();
 
-  @Option(names = "--template", paramLabel = "NAME", description = "Chat template; default: the one that fits the model.")
+  @Option(names = "--template", paramLabel = "NAME",
+      description = "Chat template; default: the one that fits the model.")
   private Optional<String> template = Optional.empty();
 
   @Option(names = "--system", paramLabel = "TEXT", description = "System text of the conversation.")
@@ -53,11 +56,13 @@ final class ModelOptions {
       throw UserError.of("--adapter: %s is not a folder; give the folder of a PEFT adapter", adapter.get());
     }
     require(maxNewTokens >= 1, "--max-new-tokens", maxNewTokens, "an integer of at least 1");
-    require(temperature >= 0 && temperature <= Double.MAX_VALUE, "--temperature", temperature, "a number of at least 0");
+    require(temperature >= 0 && temperature <= Double.MAX_VALUE, "--temperature", temperature,
+        "a number of at least 0");
     require(topP > 0 && topP <= 1, "--top-p", topP, "a number above 0 up to 1");
     require(threads >= 0, "--threads", threads, "an integer of at least 0");
     require(quantizationBit.orElse(4) == 4, "--quantization-bit", quantizationBit.orElse(4), "4");
-    require(computeDtype.equals("fp32") || computeDtype.equals("bf16"), "--compute-dtype", computeDtype, "fp32 or bf16");
+    require(computeDtype.equals("fp32") || computeDtype.equals("bf16"), "--compute-dtype", computeDtype,
+        "fp32 or bf16");
     return new Talking.Setup(
         folder(), adapter, template, system, maxNewTokens, temperature, topP, seed, quantizationBit.isPresent(),
         computeDtype.equals("bf16"), threads);

@@ -31,7 +31,8 @@ class InterruptTest {
   void savesBeforeTheProcessEndsWith130() throws Exception {
     assumeTrue(Files.isExecutable(Path.of("/bin/kill")), "needs /bin/kill to send the signal of Ctrl-C");
     Process process = new ProcessBuilder(
-        Path.of(System.getProperty("java.home"), "bin", "java").toString(), "-cp", System.getProperty("java.class.path"),
+        Path.of(System.getProperty("java.home"), "bin", "java").toString(), "-cp",
+        System.getProperty("java.class.path"),
         Program.class.getName()).start();
     try (BufferedReader out = process.inputReader()) {
       assertThat(out.readLine()).isEqualTo("running");

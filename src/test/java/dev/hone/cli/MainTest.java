@@ -118,7 +118,8 @@ class MainTest {
     assertThat(err()).endsWith("hone: internal fault: IllegalStateException: two lines"
         + " (run again with --debug for the stack trace)");
     assertThat(hone("train", "--debug", yaml.toString())).isEqualTo(2);
-    assertThat(err()).contains("hone: internal fault: IllegalStateException: two lines\n").contains("\tat dev.hone.cli.MainTest");
+    assertThat(err()).contains("hone: internal fault: IllegalStateException: two lines\n")
+        .contains("\tat dev.hone.cli.MainTest");
     run = (config, listener) -> {
       throw new AssertionError("a binding is wrong");
     };
@@ -129,7 +130,8 @@ class MainTest {
   @Test
   void generateTakesPromptsOrLines() {
     String model = folder.resolve("model").toString();
-    assertThat(hone("generate", model, "--prompt", "one", "--prompt", "two", "--temperature", "0.7", "--top-p=0.9")).isZero();
+    assertThat(hone("generate", model, "--prompt", "one", "--prompt", "two", "--temperature", "0.7", "--top-p=0.9"))
+        .isZero();
     assertThat(out.toString(StandardCharsets.UTF_8).lines()).containsExactly("one", "two");
     assertThat(talked.temperature()).isEqualTo(0.7);
     assertThat(talked.topP()).isEqualTo(0.9);
@@ -155,7 +157,8 @@ class MainTest {
   @Test
   void doctorNamesTheMachine() {
     assertThat(hone("doctor")).isZero();
-    assertThat(out.toString(StandardCharsets.UTF_8)).contains("jdk      " + Runtime.version()).containsPattern("kernels  CPU, \\d+ thread")
+    assertThat(out.toString(StandardCharsets.UTF_8)).contains("jdk      " + Runtime.version())
+        .containsPattern("kernels  CPU, \\d+ thread")
         .containsPattern("libhone  .+hone");
   }
 
