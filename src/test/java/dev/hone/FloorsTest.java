@@ -83,7 +83,8 @@ class FloorsTest {
     for (JavaClass type : classes) {
       for (Dependency dependency : type.getDirectDependenciesFromSelf()) {
         JavaClass target = dependency.getTargetClass().getBaseComponentType();
-        if (target.getPackageName().equals("java.lang.foreign") && !MEMORY.contains(part(type)) && !isLifetime(target)) {
+        boolean foreign = target.getPackageName().equals("java.lang.foreign");
+        if (foreign && !MEMORY.contains(part(type)) && !isLifetime(target)) {
           wrong.add(type.getName() + " uses " + target.getName());
         }
       }

@@ -21,7 +21,8 @@ final class DoctorCommand implements Callable<Integer> {
   public Integer call() {
     line("hone", Main.VERSION);
     line("jdk", Runtime.version() + ", " + System.getProperty("java.vendor") + ", " + System.getProperty("java.home"));
-    line("system", System.getProperty("os.name") + " " + System.getProperty("os.version") + ", " + System.getProperty("os.arch"));
+    line("system", System.getProperty("os.name") + " " + System.getProperty("os.version") + ", "
+        + System.getProperty("os.arch"));
     line("cores", Integer.toString(Runtime.getRuntime().availableProcessors()));
     OperatingSystemMXBean system = ManagementFactory.getPlatformMXBean(OperatingSystemMXBean.class);
     line("memory", gib(system.getTotalMemorySize()) + ", free " + gib(system.getFreeMemorySize())

@@ -1,77 +1,46 @@
 package dev.hone.cli;
 
 import dev.hone.config.UserError;
-import dev.hone.generate.Assistant;
-import dev.hone.text.Conversation;
-import dev.hone.text.Message;
-import java.io.IOException;
+import java.io.BufferedReader;
 import java.io.PrintStream;
-import java.nio.charset.StandardCharsets;
-import java.util.Optional;
+import java.util.List;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 
-/** {@code hone generate FOLDER --prompt TEXT}. */
+/** {@code hone generate MODEL [--prompt TEXT]}. */
 @Command(
     name = "generate",
-    description = "Continue a text, or answer one question with --chat.",
-    footer = {"", "Example: hone generate saves/my-adapter --chat --prompt \"What is the opposite of hot?\""})
+    description = "Answer prompts: those given, or each line of the standard input.",
+    footer = {"", "Example: hone generate path/to/model --adapter out --prompt \"Name three rivers.\""})
 final class GenerateCommand implements Callable<Integer> {
-  @Mixin private DecodingOptions decoding = new DecodingOptions();
+  @Mixin private ModelOptions options;
 
-  @Option(names = {"-p", "--prompt"}, paramLabel = "TEXT", description = "The text; default: all of standard input.")
-  private Optional<String> prompt = Optional.empty();
+  @Option(names = "--prompt", paramLabel = "TEXT", description = "A prompt; may be given several times.")
+  private List<String> prompts = List.of();
 
-  @Option(names = "--chat", description = "The text is a question, put into the model's chat template.")
-  private boolean chat;
+  @Option(names = "--raw", description = "Continue the text as it is, without a chat template.")
+  private boolean raw;
 
-  @Option(names = "--system", paramLabel = "TEXT", description = "With --chat: the system message.")
-  private Optional<String> system = Optional.empty();
-
+  private final Talking talking;
+  private final BufferedReader in;
   private final PrintStream out;
-  private final PrintStream err;
 
-  GenerateCommand(PrintStream out, PrintStream err) {
+  GenerateCommand(Talking talking, BufferedReader in, PrintStream out) {
+    this.talking = talking;
+    this.in = in;
     this.out = out;
-    this.err = err;
   }
 
   @Override
-  public Integer call() throws IOException {
-    String text = prompt.isPresent() ? prompt.get() : new String(System.in.readAllBytes(), StandardCharsets.UTF_8);
-    int maxNewTokens = decoding.maxNewTokens();
-    try (Assistant assistant = decoding.open(chat)) {
-      if (system.isPresent() && !chat) {
-        throw new UserError("--system goes with --chat");
-      }
-      long began = System.nanoTime();
-      Assistant.Reply reply;
-      if (chat) {
-        Conversation question = new Conversation(system.orElse(null), null, java.util.List.of(Message.user(text)));
-        reply = assistant.answer(question, maxNewTokens, decoding.sampling(), this::show);
-      } else {
-        out.print(text);
-        reply = assistant.complete(text, maxNewTokens, decoding.sampling(), this::show);
-      }
-      out.println();
-      double seconds = (System.nanoTime() - began) / 1e9;
-      err.printf(
-          java.util.Locale.ROOT, "%d tokens, %.1f tok/s, ended by %s%n", reply.tokens(), reply.tokens() / seconds,
-          switch (reply.stop()) {
-            case END -> "the model";
-            case LENGTH -> "--max-new-tokens";
-            case CONTEXT -> "the end of the context";
-            case INTERRUPTED -> "the user";
-          });
-      return Main.DONE;
+  public Integer call() {
+    Talking.Setup setup = options.setup();
+    List<String> texts = prompts.isEmpty() ? in.lines().filter(line -> !line.isBlank()).toList() : prompts;
+    if (texts.isEmpty()) {
+      throw new UserError("no prompt; give --prompt TEXT or lines on the standard input");
     }
-  }
-
-  private boolean show(String piece) {
-    out.print(piece);
-    out.flush();
-    return true;
+    talking.generate(setup, texts, raw, out);
+    return Main.DONE;
   }
 }

@@ -4,8 +4,8 @@ import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 
 /**
- * Ctrl-C or a terminate signal during a run: the run is asked to stop and the process lives until it has saved. The JVM then exits
- * with 130 (143 for a terminate signal) by itself.
+ * Ctrl-C or a terminate signal during a run: the run is asked to stop and the process lives until it has saved. The
+ * JVM then exits with 130 (143 for a terminate signal) by itself.
  */
 final class Interrupt implements AutoCloseable {
   /** Saving a checkpoint is a few hundred megabytes at most; a disk that takes longer is stuck. */

@@ -1,8 +1,14 @@
 package dev.hone.cli;
 
+import dev.hone.config.TrainConfig;
 import dev.hone.config.UserError;
+import dev.hone.train.TrainListener;
+import java.io.BufferedReader;
+import java.io.InputStreamReader;
 import java.io.PrintStream;
 import java.io.PrintWriter;
+import java.nio.charset.StandardCharsets;
+import java.util.List;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
@@ -11,9 +17,9 @@ import picocli.CommandLine.ScopeType;
 import picocli.CommandLine.UnmatchedArgumentException;
 
 /**
- * The command line. Exit codes: {@value #DONE} done, {@value #USER_ERROR} a user's mistake, {@value #INTERNAL_FAULT} an internal
- * fault, {@value #INTERRUPTED} interrupted and saved. Errors are one line on stderr that begins with {@code hone:}; --debug adds
- * the stack trace.
+ * The command line. Exit codes: {@value #DONE} done, {@value #USER_ERROR} a user's mistake, {@value #INTERNAL_FAULT}
+ * an internal fault, {@value #INTERRUPTED} interrupted and saved. Errors are one line on stderr that begins with
+ * {@code hone:}; --debug adds the stack trace.
  */
 @Command(
     name = "hone",
@@ -44,16 +50,18 @@ public final class Main {
   }
 
   public static void main(String[] args) {
-    System.exit(run(new RunTraining(), System.out, System.err, args));
+    BufferedReader in = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
+    System.exit(run(new RunTraining(), new RunTalking(), in, System.out, System.err, args));
   }
 
   /** Runs one command line and returns its exit code. */
-  static int run(Training training, PrintStream out, PrintStream err, String... args) {
+  static int run(
+      Training training, Talking talking, BufferedReader in, PrintStream out, PrintStream err, String... args) {
     Main main = new Main(err);
     CommandLine line = new CommandLine(main);
     line.addSubcommand(new TrainCommand(training, out, err));
-    line.addSubcommand(new GenerateCommand(out, err));
-    line.addSubcommand(new ChatCommand(out, err));
+    line.addSubcommand(new GenerateCommand(talking, in, out));
+    line.addSubcommand(new ChatCommand(talking, in, out));
     line.addSubcommand(new DoctorCommand(out));
     line.setOut(new PrintWriter(out, true));
     line.setErr(new PrintWriter(err, true));

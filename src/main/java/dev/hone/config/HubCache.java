@@ -10,10 +10,14 @@ import java.util.Optional;
  * Models that huggingface_hub has downloaded before. Hone itself never downloads.
  * Layout: {@code <cache>/models--ORG--NAME/refs/main} holds a commit, {@code snapshots/<commit>/} its files.
  */
-final class HubCache {
+public final class HubCache {
   private HubCache() {}
 
-  /** The snapshot folder of {@code org/name} in this machine's cache. */
+  /** The snapshot folder of {@code org/name} in this user's cache; empty when it is not there. */
+  public static Optional<Path> find(String id) {
+    return find(id, System.getenv(), Path.of(System.getProperty("user.home")));
+  }
+
   static Optional<Path> find(String id, Map<String, String> environment, Path home) {
     if (!id.matches("[\\w.-]+/[\\w.-]+")) {
       return Optional.empty();

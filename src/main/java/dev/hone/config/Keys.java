@@ -20,7 +20,8 @@ final class Keys {
       "folder of a Hugging Face model, or the id of one that is in the Hugging Face cache of this machine");
   static final Key<String> ADAPTER = honoured("adapter_name_or_path", Group.MODEL, Kind.text(), null,
       "folder of a PEFT LoRA adapter to continue; its r, alpha and targets replace lora_rank, lora_alpha and lora_target");
-  static final Key<String> QUANTIZATION_BIT = honoured("quantization_bit", Group.MODEL, Kind.choice("4", "none"), "none",
+  static final Key<String> QUANTIZATION_BIT = honoured("quantization_bit", Group.MODEL, Kind.choice("4", "none"),
+      "none",
       "4 keeps the linear layers of the base as NF4 (QLoRA); a bnb-4bit checkpoint is NF4 in any case");
   static final Key<Boolean> DOUBLE_QUANTIZATION = honoured("double_quantization", Group.MODEL, Kind.flag(), "true",
       "with quantization_bit 4: also quantise the block maxima (4.127 instead of 4.5 bits per weight)");
@@ -38,9 +39,11 @@ final class Keys {
   // Method
   static final Key<String> STAGE = honoured("stage", Group.METHOD, Kind.choice("sft", "pt"), "sft",
       "sft: supervised fine-tuning; pt: continued pre-training on plain text");
-  static final Key<String> FINETUNING_TYPE = honoured("finetuning_type", Group.METHOD, Kind.choice("lora", "full"), "lora",
+  static final Key<String> FINETUNING_TYPE = honoured("finetuning_type", Group.METHOD, Kind.choice("lora", "full"),
+      "lora",
       "lora: low-rank adapters on a frozen base; full: every weight");
-  static final Key<Integer> LORA_RANK = honoured("lora_rank", Group.METHOD, Kind.whole(1), "8", "rank r of every adapter");
+  static final Key<Integer> LORA_RANK = honoured("lora_rank", Group.METHOD, Kind.whole(1), "8",
+      "rank r of every adapter");
   static final Key<Double> LORA_ALPHA = honoured("lora_alpha", Group.METHOD, Kind.positive(), null,
       "the adapter's output is scaled by alpha / r; default 2 x lora_rank");
   static final Key<Double> LORA_DROPOUT = honoured("lora_dropout", Group.METHOD, Kind.fraction(), "0.0",
@@ -64,7 +67,8 @@ final class Keys {
       "chat template, named as in LLaMA-Factory; default: the one that fits the model");
   static final Key<Integer> CUTOFF_LEN = honoured("cutoff_len", Group.DATA, Kind.whole(2), "2048",
       "most tokens of a row");
-  static final Key<String> OVERLONG = honoured("overlong", Group.DATA, Kind.choice("cut", "cut_end", "drop", "error"), "cut",
+  static final Key<String> OVERLONG = honoured("overlong", Group.DATA, Kind.choice("cut", "cut_end", "drop", "error"),
+      "cut",
       "longer rows: cut as LLaMA-Factory does (prompt or answer, whichever is longer), cut at the end, leave out, or stop");
   static final Key<Boolean> PACKING = honoured("packing", Group.DATA, Kind.flag(), null,
       "several rows in one sequence of cutoff_len; rows never see each other. Default: true for stage pt, else false");
@@ -88,30 +92,36 @@ final class Keys {
       "rows (packed sequences with packing) of a micro-batch");
   static final Key<Integer> ACCUMULATION = honoured("gradient_accumulation_steps", Group.TRAINING, Kind.whole(1), "1",
       "micro-batches of an optimiser step; the loss is divided by the valid tokens of all of them");
-  static final Key<Double> LEARNING_RATE = honoured("learning_rate", Group.TRAINING, Kind.number(0, Double.MAX_VALUE), "5e-5",
+  static final Key<Double> LEARNING_RATE = honoured("learning_rate", Group.TRAINING, Kind.number(0, Double.MAX_VALUE),
+      "5e-5",
       "peak learning rate");
   static final Key<String> LR_SCHEDULER = honoured("lr_scheduler_type", Group.TRAINING,
       Kind.choice("linear", "cosine", "constant", "constant_with_warmup"), "linear",
       "shape of the learning rate after warm-up; constant has no warm-up");
   static final Key<Double> WARMUP_RATIO = honoured("warmup_ratio", Group.TRAINING, Kind.number(0, 1), "0.0",
       "share of all steps that rise from 0, rounded up");
-  static final Key<Double> WARMUP_STEPS = honoured("warmup_steps", Group.TRAINING, Kind.number(0, Double.MAX_VALUE), "0",
+  static final Key<Double> WARMUP_STEPS = honoured("warmup_steps", Group.TRAINING, Kind.number(0, Double.MAX_VALUE),
+      "0",
       "steps that rise from 0; wins over warmup_ratio when above 0; below 1 it is a share");
   static final Key<Double> EPOCHS = honoured("num_train_epochs", Group.TRAINING, Kind.positive(), "3.0",
       "passes over the data");
   static final Key<Integer> MAX_STEPS = honoured("max_steps", Group.TRAINING, Kind.whole(-1), "-1",
       "optimiser steps; above 0 it replaces num_train_epochs");
   static final Key<String> OPTIM = honoured("optim", Group.TRAINING,
-      Kind.choice("adamw_torch", "adamw_torch_fused", "adamw_hf", "adamw", "adamw_apex_fused", "adamw_8bit", "adamw_bnb_8bit",
+      Kind.choice("adamw_torch", "adamw_torch_fused", "adamw_hf", "adamw", "adamw_apex_fused", "adamw_8bit",
+          "adamw_bnb_8bit",
           "paged_adamw", "paged_adamw_32bit", "paged_adamw_8bit"), "adamw_torch",
       "all of these mean AdamW with decoupled decay and fp32 states");
-  static final Key<Double> WEIGHT_DECAY = honoured("weight_decay", Group.TRAINING, Kind.number(0, Double.MAX_VALUE), "0.0",
+  static final Key<Double> WEIGHT_DECAY = honoured("weight_decay", Group.TRAINING, Kind.number(0, Double.MAX_VALUE),
+      "0.0",
       "decoupled weight decay; biases and norms are left out, as in transformers");
   static final Key<Double> BETA1 = honoured("adam_beta1", Group.TRAINING, Kind.fraction(), "0.9", "AdamW's first beta");
-  static final Key<Double> BETA2 = honoured("adam_beta2", Group.TRAINING, Kind.fraction(), "0.999", "AdamW's second beta");
+  static final Key<Double> BETA2 = honoured("adam_beta2", Group.TRAINING, Kind.fraction(), "0.999",
+      "AdamW's second beta");
   static final Key<Double> EPSILON = honoured("adam_epsilon", Group.TRAINING, Kind.positive(), "1e-8",
       "added to the root of the second moment");
-  static final Key<Double> MAX_GRAD_NORM = honoured("max_grad_norm", Group.TRAINING, Kind.number(0, Double.MAX_VALUE), "1.0",
+  static final Key<Double> MAX_GRAD_NORM = honoured("max_grad_norm", Group.TRAINING, Kind.number(0, Double.MAX_VALUE),
+      "1.0",
       "clips the gradient of all trained weights together to this L2 norm; 0 does not clip");
   static final Key<Double> LABEL_SMOOTHING = honoured("label_smoothing_factor", Group.TRAINING, Kind.fraction(), "0.0",
       "loss (1-eps) nll + eps mean over the vocabulary of -log p");
@@ -129,7 +139,8 @@ final class Keys {
       "steps between log lines (transformers: 500)");
   static final Key<Boolean> LOGGING_FIRST_STEP = honoured("logging_first_step", Group.OUTPUT, Kind.flag(), "false",
       "log the first step too");
-  static final Key<String> SAVE_STRATEGY = honoured("save_strategy", Group.OUTPUT, Kind.choice("no", "steps", "epoch"), "steps",
+  static final Key<String> SAVE_STRATEGY = honoured("save_strategy", Group.OUTPUT, Kind.choice("no", "steps", "epoch"),
+      "steps",
       "when to write checkpoint-N; the result itself is always written at the end");
   static final Key<Integer> SAVE_STEPS = honoured("save_steps", Group.OUTPUT, Kind.whole(1), "500",
       "steps between checkpoints");
@@ -143,7 +154,8 @@ final class Keys {
       "true: continue the newest checkpoint of output_dir; or the folder of a checkpoint");
 
   // Evaluation
-  static final Key<String> EVAL_STRATEGY = honoured("eval_strategy", Group.EVALUATION, Kind.choice("no", "steps", "epoch"), null,
+  static final Key<String> EVAL_STRATEGY = honoured("eval_strategy", Group.EVALUATION,
+      Kind.choice("no", "steps", "epoch"), null,
       "when to evaluate. Default: steps when eval_steps is given, else epoch when there is evaluation data, else no");
   static final Key<Integer> EVAL_STEPS = honoured("eval_steps", Group.EVALUATION, Kind.whole(1), null,
       "steps between evaluations; default: logging_steps");
@@ -155,9 +167,11 @@ final class Keys {
       "where to compute; this version has the CPU only and refuses cuda");
   static final Key<Integer> THREADS = honoured("threads", Group.MACHINE, Kind.whole(0), "0",
       "CPU threads; 0: one for each core");
-  static final Key<Boolean> GRADIENT_CHECKPOINTING = honoured("gradient_checkpointing", Group.MACHINE, Kind.flag(), null,
+  static final Key<Boolean> GRADIENT_CHECKPOINTING = honoured("gradient_checkpointing", Group.MACHINE, Kind.flag(),
+      null,
       "true: keep each layer's input only and compute the rest again in backward; default: the plan decides. Same numbers");
-  static final Key<Boolean> NO_GRADIENT_CHECKPOINTING = honoured("disable_gradient_checkpointing", Group.MACHINE, Kind.flag(),
+  static final Key<Boolean> NO_GRADIENT_CHECKPOINTING = honoured("disable_gradient_checkpointing", Group.MACHINE,
+      Kind.flag(),
       null, "LLaMA-Factory's opposite of gradient_checkpointing");
 
   static {
@@ -183,7 +197,8 @@ final class Keys {
       return "unknown key " + typed + "; in Hone it is " + other;
     }
     Optional<String> nearest = Nearest.to(typed, ALL.keySet());
-    return "unknown key " + typed + nearest.map(n -> "; did you mean " + n + "?").orElse("; docs/config.md lists all keys");
+    return "unknown key " + typed + nearest.map(n -> "; did you mean " + n + "?")
+        .orElse("; docs/config.md lists all keys");
   }
 
   private static <T> Key<T> required(String name, Group group, Kind<T> kind, String meaning) {

@@ -58,27 +58,36 @@ final class OtherKeys {
     idle("`hone train` trains", "do_train");
     idle("evaluation follows from eval_strategy and the evaluation data", "do_eval");
     idle("code of a model folder is never run", "trust_remote_code");
-    idle("fp16 would only lose precision here; compute_dtype decides", "fp16", "fp16_opt_level", "half_precision_backend");
+    idle("fp16 would only lose precision here; compute_dtype decides", "fp16", "fp16_opt_level",
+        "half_precision_backend");
     idle("it is a format of graphics cards", "tf32");
-    idle("compute_dtype decides", "infer_dtype", "upcast_layernorm", "upcast_lmhead_output", "bf16_full_eval", "fp16_full_eval");
+    idle("compute_dtype decides", "infer_dtype", "upcast_layernorm", "upcast_lmhead_output", "bf16_full_eval",
+        "fp16_full_eval");
     idle("attention is always of the flash kind, exact", "flash_attn", "attn_implementation");
-    idle(OWN_KERNELS, "enable_liger_kernel", "use_liger_kernel", "use_unsloth", "use_unsloth_gc", "use_kt", "torch_compile",
+    idle(OWN_KERNELS, "enable_liger_kernel", "use_liger_kernel", "use_unsloth", "use_unsloth_gc", "use_kt",
+        "torch_compile",
         "torch_compile_backend", "torch_compile_mode", "jit_mode_eval", "use_ipex");
-    idle("recomputation is exact and needs no choice of mechanism", "use_reentrant_gc", "gradient_checkpointing_kwargs");
+    idle("recomputation is exact and needs no choice of mechanism", "use_reentrant_gc",
+        "gradient_checkpointing_kwargs");
     idle("device decides", "use_cpu", "no_cuda", "use_mps_device", "quantization_device_map", "low_cpu_mem_usage");
     idle("4 bits are always in the bitsandbytes layout", "quantization_method");
-    idle(LOCAL, "report_to", "run_name", "logging_dir", "log_level", "log_level_replica", "log_on_each_node", "disable_tqdm",
+    idle(LOCAL, "report_to", "run_name", "logging_dir", "log_level", "log_level_replica", "log_on_each_node",
+        "disable_tqdm",
         "project", "include_num_input_tokens_seen", "include_tokens_per_second", "include_effective_tokens_per_second",
         "skip_memory_metrics", "logging_nan_inf_filter", "print_param_status");
-    idle(NO_WORKERS, "preprocessing_num_workers", "preprocessing_batch_size", "dataloader_num_workers", "dataloader_pin_memory",
+    idle(NO_WORKERS, "preprocessing_num_workers", "preprocessing_batch_size", "dataloader_num_workers",
+        "dataloader_pin_memory",
         "dataloader_persistent_workers", "dataloader_prefetch_factor", "buffer_size", "data_shared_file_system");
     idle("datasets are not cached", "overwrite_cache", "cache_dir");
-    idle(NO_DOWNLOAD, "hf_hub_token", "ms_hub_token", "om_hub_token", "hub_token", "model_revision", "use_fast_tokenizer");
-    idle(ONE_PROCESS, "ddp_timeout", "ddp_backend", "ddp_find_unused_parameters", "ddp_bucket_cap_mb", "ddp_broadcast_buffers",
+    idle(NO_DOWNLOAD, "hf_hub_token", "ms_hub_token", "om_hub_token", "hub_token", "model_revision",
+        "use_fast_tokenizer");
+    idle(ONE_PROCESS, "ddp_timeout", "ddp_backend", "ddp_find_unused_parameters", "ddp_bucket_cap_mb",
+        "ddp_broadcast_buffers",
         "deepspeed", "fsdp", "fsdp_config", "accelerator_config", "local_rank", "save_on_each_node", "ray_run_name",
         "ray_num_workers", "average_tokens_across_devices");
     idle("runs are always repeatable", "full_determinism");
-    idle("evaluation computes the loss only", "prediction_loss_only", "eval_accumulation_steps", "eval_do_concat_batches");
+    idle("evaluation computes the loss only", "prediction_loss_only", "eval_accumulation_steps",
+        "eval_do_concat_batches");
     idle("rows have only the columns that are used", "remove_unused_columns", "label_names", "length_column_name");
     idle("memory is planned before the run", "torch_empty_cache_steps", "use_cache");
     idle(TEXT_ONLY, "freeze_vision_tower", "freeze_multi_modal_projector", "freeze_language_model", "image_max_pixels",
@@ -132,13 +141,15 @@ final class OtherKeys {
     refused("save_safetensors", "true", "safetensors is the only format written; remove the key");
     refused("push_to_hub", "false", "Hone does not go online; upload output_dir yourself");
     refused("hub_model_id", null, "Hone does not go online; upload output_dir yourself");
-    for (String name : new String[] {"use_galore", "use_apollo", "use_badam", "use_adam_mini", "use_muon", "use_llama_pro"}) {
+    for (String name : new String[] {"use_galore", "use_apollo", "use_badam", "use_adam_mini", "use_muon",
+        "use_llama_pro"}) {
       refused(name, "false", "only AdamW on LoRA or on every weight is built; remove the key");
     }
     for (String name : new String[] {"freeze_trainable_layers", "freeze_trainable_modules", "freeze_extra_modules"}) {
       refused(name, null, "finetuning_type freeze is not built; use lora or full");
     }
-    for (String name : new String[] {"pref_beta", "pref_ftx", "pref_loss", "dpo_label_smoothing", "simpo_gamma", "ref_model",
+    for (String name : new String[] {"pref_beta", "pref_ftx", "pref_loss", "dpo_label_smoothing", "simpo_gamma",
+        "ref_model",
         "ref_model_adapters", "ref_model_quantization_bit", "kto_chosen_weight", "kto_rejected_weight", "reward_model",
         "reward_model_type", "ppo_epochs", "ppo_buffer_size", "ppo_target"}) {
       refused(name, null, "it belongs to preference training; the stages supported are pt and sft");

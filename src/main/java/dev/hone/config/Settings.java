@@ -21,7 +21,10 @@ import org.snakeyaml.engine.v2.nodes.NodeTuple;
 import org.snakeyaml.engine.v2.nodes.ScalarNode;
 import org.snakeyaml.engine.v2.nodes.SequenceNode;
 
-/** The keys of one YAML file and of the command line that overrides it, each with its place, checked against {@link Keys}. */
+/**
+ * The keys of one YAML file and of the command line that overrides it, each with its place, checked against {@link
+ * Keys}.
+ */
 final class Settings {
   private record Given(Value value, Origin origin) {}
 
@@ -169,7 +172,8 @@ final class Settings {
   }
 
   private Origin origin(Node node) {
-    return node.getStartMark().map(m -> new Origin(file, m.getLine() + 1, m.getColumn() + 1)).orElse(new Origin(file, 0, 0));
+    return node.getStartMark().map(m -> new Origin(file, m.getLine() + 1, m.getColumn() + 1))
+        .orElse(new Origin(file, 0, 0));
   }
 
   private static UserError notYaml(String where, YamlEngineException e) {

@@ -62,7 +62,9 @@ public record TrainConfig(
     BF16
   }
 
-  /** LLaMA-Factory's rope_scaling; the factor is ceil(cutoff_len / max_position_embeddings), and 1 or less means none. */
+  /**
+   * LLaMA-Factory's rope_scaling; the factor is ceil(cutoff_len / max_position_embeddings), and 1 or less means none.
+   */
   public enum RopeScaling {
     LINEAR,
     DYNAMIC,

@@ -79,7 +79,7 @@ final class TrainConfigReader {
     if (Files.isDirectory(folder)) {
       return folder;
     }
-    return HubCache.find(text, System.getenv(), Path.of(System.getProperty("user.home")))
+    return HubCache.find(text)
         .orElseThrow(() -> settings.mistake(Keys.MODEL,
             "model_name_or_path: no folder %s, and %s is not in the Hugging Face cache; download the model and give its folder",
             folder, text));
@@ -94,11 +94,14 @@ final class TrainConfigReader {
       if (model.adapter().isPresent()) {
         throw settings.mistake(Keys.ADAPTER, "adapter_name_or_path needs finetuning_type lora");
       }
-      noteUnused("finetuning_type is full", Keys.LORA_RANK, Keys.LORA_ALPHA, Keys.LORA_DROPOUT, Keys.LORA_TARGET, Keys.USE_RSLORA);
+      noteUnused("finetuning_type is full", Keys.LORA_RANK, Keys.LORA_ALPHA, Keys.LORA_DROPOUT, Keys.LORA_TARGET,
+          Keys.USE_RSLORA);
     } else if (model.fromScratch()) {
-      throw settings.mistake(Keys.FROM_SCRATCH, "train_from_scratch needs finetuning_type full: an adapter on random weights learns nothing");
+      throw settings.mistake(Keys.FROM_SCRATCH,
+          "train_from_scratch needs finetuning_type full: an adapter on random weights learns nothing");
     } else if (model.adapter().isPresent()) {
-      noteUnused("the adapter of adapter_name_or_path brings its own", Keys.LORA_RANK, Keys.LORA_ALPHA, Keys.LORA_TARGET,
+      noteUnused("the adapter of adapter_name_or_path brings its own", Keys.LORA_RANK, Keys.LORA_ALPHA,
+          Keys.LORA_TARGET,
           Keys.USE_RSLORA);
     }
     if (model.quantization() == Quantization.NONE) {
@@ -179,7 +182,8 @@ final class TrainConfigReader {
   private TrainConfig.Schedule schedule() {
     double warmupSteps = settings.get(Keys.WARMUP_STEPS);
     if (warmupSteps > 1 && (warmupSteps != Math.rint(warmupSteps) || warmupSteps > Integer.MAX_VALUE)) {
-      throw settings.mistake(Keys.WARMUP_STEPS, "warmup_steps is `%s`; want a whole number, or a share below 1", warmupSteps);
+      throw settings.mistake(Keys.WARMUP_STEPS, "warmup_steps is `%s`; want a whole number, or a share below 1",
+          warmupSteps);
     }
     int maxSteps = settings.get(Keys.MAX_STEPS);
     return new TrainConfig.Schedule(
@@ -217,7 +221,8 @@ final class TrainConfigReader {
     if (!text.equalsIgnoreCase("true")) {
       Path checkpoint = locations.locate(text);
       if (!Files.isDirectory(checkpoint)) {
-        throw settings.mistake(Keys.RESUME, "resume_from_checkpoint: %s is not a folder; give a checkpoint-N folder or true",
+        throw settings.mistake(Keys.RESUME,
+            "resume_from_checkpoint: %s is not a folder; give a checkpoint-N folder or true",
             checkpoint);
       }
       return Optional.of(checkpoint);
@@ -244,7 +249,8 @@ final class TrainConfigReader {
     String strategy = settings.find(Keys.EVAL_STRATEGY)
         .orElse(settings.isGiven(Keys.EVAL_STEPS) && hasData ? "steps" : hasData ? "epoch" : "no");
     if (!hasData && !strategy.equals("no")) {
-      throw settings.mistake(Keys.EVAL_STRATEGY, "eval_strategy is `%s` but nothing is there to evaluate; set val_size or eval_dataset",
+      throw settings.mistake(Keys.EVAL_STRATEGY,
+          "eval_strategy is `%s` but nothing is there to evaluate; set val_size or eval_dataset",
           strategy);
     }
     if (!hasData) {
@@ -263,7 +269,8 @@ final class TrainConfigReader {
       throw settings.mistake(Keys.NO_GRADIENT_CHECKPOINTING,
           "disable_gradient_checkpointing contradicts gradient_checkpointing; keep one");
     }
-    Recompute recompute = on.or(() -> off.map(b -> !b)).map(b -> b ? Recompute.ON : Recompute.OFF).orElse(Recompute.AUTO);
+    Recompute recompute = on.or(() -> off.map(b -> !b)).map(b -> b ? Recompute.ON : Recompute.OFF)
+        .orElse(Recompute.AUTO);
     return new TrainConfig.Machine(settings.get(Keys.THREADS), recompute);
   }
 

@@ -44,9 +44,11 @@ public final class Assistant implements AutoCloseable {
    * @param storage how the base's linear layers are kept
    * @param compute dtype of activations
    * @param positions most tokens of prompt and answer together; 0: what the model was made for, at most 4096
+   * @param threads CPU threads; 0: one for each core
    */
   public record Options(
-      Path model, Optional<Path> adapter, Optional<String> template, Storage storage, DType compute, int positions) {}
+      Path model, Optional<Path> adapter, Optional<String> template, Storage storage, DType compute, int positions,
+      int threads) {}
 
   /**
    * Opens model, adapter and tokenizer.
@@ -84,6 +86,9 @@ public final class Assistant implements AutoCloseable {
           "%d tokens of context: the model was made for %d; ask for fewer", positions, spec.maxPositions());
     }
     kernels = new CpuKernels();
+    if (options.threads() > 0) {
+      kernels.useThreads(options.threads());
+    }
     try (Arena arena = Arena.ofConfined()) {
       PeftAdapter adapter = options.adapter().map(f -> PeftAdapter.read(f, arena, Adapters.linears(spec))).orElse(null);
       Tuning tuning = adapter == null ? new Tuning.None() : Adapters.tuning(spec, adapter.config(), 0f);
@@ -125,7 +130,7 @@ public final class Assistant implements AutoCloseable {
     }
     if (prompt.length >= decoder.capacity()) {
       throw UserError.of(
-          "the prompt has %d tokens and the context takes %d; shorten it or raise --context", prompt.length, decoder.capacity());
+          "the prompt has %d tokens and the context takes %d; shorten it", prompt.length, decoder.capacity());
     }
     StreamDecoder text = tokenizer.stream(true);
     StringBuilder whole = new StringBuilder();

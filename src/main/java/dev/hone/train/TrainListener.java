@@ -4,8 +4,8 @@ import java.nio.file.Path;
 import java.util.List;
 
 /**
- * What a run tells while it goes on. All methods are called from the thread that trains, in the order of events; a listener that
- * throws ends the run. The default does nothing.
+ * What a run tells while it goes on. All methods are called from the thread that trains, in the order of events; a
+ * listener that throws ends the run. The default does nothing.
  */
 public interface TrainListener {
 

@@ -53,7 +53,8 @@ class ConsoleReportTest {
       report.warning("3 rows were cut");
       report.step(step(20, true));
     }
-    assertThat(text()).contains("train", "100%", "20/20").contains("\u001b[Knote: 3 rows were cut\n").doesNotContain("step 20/20");
+    assertThat(text()).contains("train", "100%", "20/20").contains("\u001b[Knote: 3 rows were cut\n")
+        .doesNotContain("step 20/20");
   }
 
   @Test
@@ -62,7 +63,8 @@ class ConsoleReportTest {
       assertThat(report.stopRequested()).isTrue();
       report.finished(new Finished(Path.of("out/checkpoint-7"), 7, 1.5, 10, true));
     }
-    assertThat(text()).isEqualTo("stopped after step 7; go on with resume_from_checkpoint=" + Path.of("out/checkpoint-7")
+    assertThat(text()).isEqualTo("stopped after step 7; go on with resume_from_checkpoint="
+        + Path.of("out/checkpoint-7")
         + System.lineSeparator());
   }
 }

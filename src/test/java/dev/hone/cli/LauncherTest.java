@@ -73,7 +73,8 @@ class LauncherTest {
     Path bin = folder.resolve("tools");
     if (!Files.isDirectory(bin)) {
       Files.createDirectory(bin);
-      for (String tool : List.of("sed", "dirname", "readlink", "find", "printf", "cat", "mkdir", "touch", "grep", "tail", "tee")) {
+      for (String tool : List.of("sed", "dirname", "readlink", "find", "printf", "cat", "mkdir", "touch", "grep",
+          "tail", "tee")) {
         for (String place : List.of("/usr/bin/", "/bin/")) {
           if (Files.isExecutable(Path.of(place + tool))) {
             script(bin.resolve(tool), "exec " + place + tool + " \"$@\"");
@@ -131,7 +132,8 @@ class LauncherTest {
     Files.writeString(launcher.resolveSibling("pom.xml"), "<project/>");
     Result result = run(Map.of(), "doctor");
     assertThat(result.code()).isEqualTo(1);
-    assertThat(result.err()).startsWith("hone: missing: Maven, CMake, make, a C compiler; install with: ").doesNotContain("\n");
+    assertThat(result.err()).startsWith("hone: missing: Maven, CMake, make, a C compiler; install with: ")
+        .doesNotContain("\n");
   }
 
   @Test
@@ -157,7 +159,8 @@ class LauncherTest {
     for (String tool : List.of("cmake", "make", "cc")) {
       script(tools().resolve(tool), "exit 0");
     }
-    script(tools().resolve("mvn"), "echo \"$JAVA_HOME $*\" >>" + folder + "/mvn.log; mkdir -p target; touch target/hone.jar");
+    script(tools().resolve("mvn"), "echo \"$JAVA_HOME $*\" >>" + folder
+        + "/mvn.log; mkdir -p target; touch target/hone.jar");
 
     Result first = run(Map.of(), "train", "a b.yaml");
     assertThat(first.code()).isZero();
@@ -191,7 +194,8 @@ class LauncherTest {
     for (String tool : List.of("cmake", "make", "cc")) {
       script(tools().resolve(tool), "exit 0");
     }
-    script(tools().resolve("mvn"), "echo '[INFO] Tests run: 2, Failures: 0, Errors: 0, Skipped: 0, Time elapsed: 0.1 s'\n"
+    script(tools().resolve("mvn"),
+        "echo '[INFO] Tests run: 2, Failures: 0, Errors: 0, Skipped: 0, Time elapsed: 0.1 s'\n"
         + "echo '[ERROR] Tests run: 7, Failures: 1, Errors: 0, Skipped: 0'\necho '[INFO] BUILD FAILURE'\nexit 3");
     Result result = run(Map.of(), "verify");
     assertThat(result.code()).isEqualTo(3);

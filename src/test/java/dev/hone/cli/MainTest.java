@@ -5,9 +5,11 @@ import static org.assertj.core.api.Assertions.assertThat;
 import dev.hone.config.TrainConfig;
 import dev.hone.config.UserError;
 import dev.hone.train.TrainListener;
+import java.io.BufferedReader;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.PrintStream;
+import java.io.StringReader;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -25,6 +27,8 @@ class MainTest {
   private final ByteArrayOutputStream err = new ByteArrayOutputStream();
   private final List<TrainConfig> trained = new ArrayList<>();
   private int previewed;
+  private Talking.Setup talked;
+  private String in = "";
   private BiConsumer<TrainConfig, TrainListener> run = (config, listener) -> trained.add(config);
 
   @BeforeEach
@@ -48,8 +52,21 @@ class MainTest {
         previewed = rows;
       }
     };
-    return Main.run(training, new PrintStream(out, true, StandardCharsets.UTF_8),
-        new PrintStream(err, true, StandardCharsets.UTF_8), args);
+    Talking talking = new Talking() {
+      @Override
+      public void generate(Setup setup, List<String> prompts, boolean raw, PrintStream stream) {
+        talked = setup;
+        prompts.forEach(stream::println);
+      }
+
+      @Override
+      public void chat(Setup setup, BufferedReader lines, PrintStream stream) {
+        talked = setup;
+        lines.lines().forEach(stream::println);
+      }
+    };
+    return Main.run(training, talking, new BufferedReader(new StringReader(in)),
+        new PrintStream(out, true, StandardCharsets.UTF_8), new PrintStream(err, true, StandardCharsets.UTF_8), args);
   }
 
   private String err() {
@@ -101,7 +118,8 @@ class MainTest {
     assertThat(err()).endsWith("hone: internal fault: IllegalStateException: two lines"
         + " (run again with --debug for the stack trace)");
     assertThat(hone("train", "--debug", yaml.toString())).isEqualTo(2);
-    assertThat(err()).contains("hone: internal fault: IllegalStateException: two lines\n").contains("\tat dev.hone.cli.MainTest");
+    assertThat(err()).contains("hone: internal fault: IllegalStateException: two lines\n")
+        .contains("\tat dev.hone.cli.MainTest");
     run = (config, listener) -> {
       throw new AssertionError("a binding is wrong");
     };
@@ -110,9 +128,37 @@ class MainTest {
   }
 
   @Test
+  void generateTakesPromptsOrLines() {
+    String model = folder.resolve("model").toString();
+    assertThat(hone("generate", model, "--prompt", "one", "--prompt", "two", "--temperature", "0.7", "--top-p=0.9"))
+        .isZero();
+    assertThat(out.toString(StandardCharsets.UTF_8).lines()).containsExactly("one", "two");
+    assertThat(talked.temperature()).isEqualTo(0.7);
+    assertThat(talked.topP()).isEqualTo(0.9);
+    assertThat(talked.maxNewTokens()).isEqualTo(256);
+    in = "from stdin\n\nsecond\n";
+    assertThat(hone("generate", model, "--adapter", model, "--quantization-bit", "4")).isZero();
+    assertThat(out.toString(StandardCharsets.UTF_8).lines()).containsExactly("from stdin", "second");
+    assertThat(talked.adapter()).contains(Path.of(model));
+    assertThat(talked.quantized()).isTrue();
+    assertThat(hone("chat", model)).isZero();
+    assertThat(talked.quantized()).isFalse();
+    in = "";
+    assertThat(hone("generate", model)).isEqualTo(1);
+    assertThat(err()).isEqualTo("hone: no prompt; give --prompt TEXT or lines on the standard input");
+    assertThat(hone("chat", model, "--top-p", "0")).isEqualTo(1);
+    assertThat(err()).isEqualTo("hone: --top-p is `0.0`; want a number above 0 up to 1");
+    assertThat(hone("chat", model, "--adapter", model + "x")).isEqualTo(1);
+    assertThat(err()).isEqualTo("hone: --adapter: " + model + "x is not a folder; give the folder of a PEFT adapter");
+    assertThat(hone("chat", "no-such/model-here")).isEqualTo(1);
+    assertThat(err()).startsWith("hone: no-such/model-here is neither a folder nor in the Hugging Face cache");
+  }
+
+  @Test
   void doctorNamesTheMachine() {
     assertThat(hone("doctor")).isZero();
-    assertThat(out.toString(StandardCharsets.UTF_8)).contains("jdk      " + Runtime.version()).containsPattern("kernels  CPU, \\d+ thread")
+    assertThat(out.toString(StandardCharsets.UTF_8)).contains("jdk      " + Runtime.version())
+        .containsPattern("kernels  CPU, \\d+ thread")
         .containsPattern("libhone  .+hone");
   }
 

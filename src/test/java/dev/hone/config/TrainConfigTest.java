@@ -151,12 +151,14 @@ class TrainConfigTest {
   @Test
   void refusesContradictions() {
     refuses("seed: 1\nseed: 2\n", ":5: seed is given twice, first on line 4; keep one");
-    refuses("eval_strategy: no\nevaluation_strategy: no\n", ":5: evaluation_strategy is given twice, first on line 4; keep one");
+    refuses("eval_strategy: no\nevaluation_strategy: no\n",
+        ":5: evaluation_strategy is given twice, first on line 4; keep one");
     refuses("val_size: 0.1\neval_dataset: a.jsonl\n", ":4: val_size and eval_dataset exclude each other; keep one");
     refuses("packing: false\nneat_packing: true\n", ":5: neat_packing: true contradicts packing: false; keep one");
     refuses("finetuning_type: full\nquantization_bit: 4\n",
         ":5: quantization_bit 4 needs finetuning_type lora; quantised weights cannot be trained in full");
-    refuses("finetuning_type: full\nadapter_name_or_path: model\n", ":5: adapter_name_or_path needs finetuning_type lora");
+    refuses("finetuning_type: full\nadapter_name_or_path: model\n",
+        ":5: adapter_name_or_path needs finetuning_type lora");
     refuses("gradient_checkpointing: true\ndisable_gradient_checkpointing: true\n",
         ":5: disable_gradient_checkpointing contradicts gradient_checkpointing; keep one");
   }
@@ -165,7 +167,8 @@ class TrainConfigTest {
   void refusesMissingFilesAndKeys() throws IOException {
     Path working = Path.of("").toAbsolutePath();
     refuses("adapter_name_or_path: none_here\n",
-        ":4: adapter_name_or_path: " + working.resolve("none_here") + " is not a folder; give the folder of a PEFT adapter");
+        ":4: adapter_name_or_path: " + working.resolve("none_here")
+            + " is not a folder; give the folder of a PEFT adapter");
     refuses("resume_from_checkpoint: none_here\n", ":4: resume_from_checkpoint: " + working.resolve("none_here")
         + " is not a folder; give a checkpoint-N folder or true");
     refuses("resume_from_checkpoint: true\n", ":4: resume_from_checkpoint: " + working.resolve("out")
@@ -179,9 +182,11 @@ class TrainConfigTest {
         + ", and nobody/nothing-here is not in the Hugging Face cache; download the model and give its folder");
     Path file = Files.createFile(folder.resolve("taken"));
     write("model_name_or_path: model\ndataset: a\noutput_dir: " + file + "\n");
-    assertThatThrownBy(() -> TrainConfig.load(yaml, List.of())).hasMessage(yaml + ":3: output_dir: " + file + " is a file; give a folder");
+    assertThatThrownBy(() -> TrainConfig.load(yaml, List.of()))
+        .hasMessage(yaml + ":3: output_dir: " + file + " is a file; give a folder");
     Path absent = folder.resolve("absent.yaml");
-    assertThatThrownBy(() -> TrainConfig.load(absent, List.of())).hasMessage(absent + ": no such file; give the path of a YAML file");
+    assertThatThrownBy(() -> TrainConfig.load(absent, List.of()))
+        .hasMessage(absent + ": no such file; give the path of a YAML file");
   }
 
   @Test
@@ -195,20 +200,25 @@ class TrainConfigTest {
     assertThatThrownBy(() -> TrainConfig.load(yaml, List.of()))
         .hasMessage(yaml + ": the file is empty; give at least model_name_or_path, dataset and output_dir");
     write("[a, b]: 1\n");
-    assertThatThrownBy(() -> TrainConfig.load(yaml, List.of())).hasMessage(yaml + ":1: want a `key: value` line with a plain key");
+    assertThatThrownBy(() -> TrainConfig.load(yaml, List.of()))
+        .hasMessage(yaml + ":1: want a `key: value` line with a plain key");
   }
 
   @Test
   void overridesWinAndHaveNoLine() {
-    TrainConfig c = load("learning_rate: 1e-4\nmax_steps: 5\n", "learning_rate=3e-4", "lora_target=[q_proj, v_proj]", "max_steps=");
+    TrainConfig c = load("learning_rate: 1e-4\nmax_steps: 5\n", "learning_rate=3e-4", "lora_target=[q_proj, v_proj]",
+        "max_steps=");
     assertThat(c.optimizer().learningRate()).isEqualTo(3e-4);
     assertThat(c.lora().targets()).containsExactly("q_proj", "v_proj");
     assertThat(c.schedule().maxSteps()).isEmpty();
     assertThat(c.where("learning_rate")).isEqualTo("command line");
-    assertThatThrownBy(() -> load("", "lora_rank=x")).hasMessage("command line: lora_rank is `x`; want an integer of at least 1");
+    assertThatThrownBy(() -> load("", "lora_rank=x"))
+        .hasMessage("command line: lora_rank is `x`; want an integer of at least 1");
     assertThatThrownBy(() -> load("", "seed=1", "seed=2")).hasMessage("command line: seed is given twice; keep one");
-    assertThatThrownBy(() -> load("", "loud")).hasMessage("command line: `loud`: want key=value, such as learning_rate=1e-4");
-    assertThatThrownBy(() -> load("", "seed=[")).isInstanceOf(UserError.class).hasMessageStartingWith("command line: seed=[");
+    assertThatThrownBy(() -> load("", "loud"))
+        .hasMessage("command line: `loud`: want key=value, such as learning_rate=1e-4");
+    assertThatThrownBy(() -> load("", "seed=[")).isInstanceOf(UserError.class)
+        .hasMessageStartingWith("command line: seed=[");
   }
 
   @Test
@@ -218,14 +228,16 @@ class TrainConfigTest {
     assertThat(load("neat_packing: true\n").data().packing()).isTrue();
     assertThat(load("bf16: true\ncompute_dtype: fp32\n").model().computeDtype()).isEqualTo(ComputeDtype.FP32);
     assertThat(load("quantization_bit: 4\n").model().quantization()).isEqualTo(Quantization.NF4_DOUBLE);
-    assertThat(load("quantization_bit: 4\ndouble_quantization: false\n").model().quantization()).isEqualTo(Quantization.NF4);
+    assertThat(load("quantization_bit: 4\ndouble_quantization: false\n").model().quantization())
+        .isEqualTo(Quantization.NF4);
     assertThat(load("quantization_bit: None\n").model().quantization()).isEqualTo(Quantization.NONE);
     assertThat(load("lora_rank: 16\n").lora().alpha()).isEqualTo(32);
     assertThat(load("lora_rank: 16\nuse_rslora: yes\n").lora().scale()).isEqualTo(8);
     assertThat(load("data_seed: 7\n").data().shuffleSeed()).isEqualTo(7);
     assertThat(load("disable_shuffling: true\n").data().shuffle()).isFalse();
     assertThat(load("val_size: 0.1\n").evaluation().strategy()).isEqualTo(Strategy.EPOCH);
-    assertThat(load("val_size: 20\neval_steps: 5\n").evaluation()).isEqualTo(new TrainConfig.Evaluation(Strategy.STEPS, 5, 8));
+    assertThat(load("val_size: 20\neval_steps: 5\n").evaluation())
+        .isEqualTo(new TrainConfig.Evaluation(Strategy.STEPS, 5, 8));
     assertThat(load("val_size: 20\neval_strategy: no\n").evaluation().strategy()).isEqualTo(Strategy.NO);
     assertThat(load("val_size: 20\n").data().evalCount()).isEqualTo(20);
     assertThat(load("gradient_checkpointing: true\n").machine().recompute()).isEqualTo(Recompute.ON);

@@ -31,7 +31,9 @@ class CastTest {
     return t.data().getAtIndex(ValueLayout.JAVA_SHORT, i);
   }
 
-  /** Every order of magnitude, both signs, ties of both 16-bit formats, the largest and smallest, and what is no number. */
+  /**
+   * Every order of magnitude, both signs, ties of both 16-bit formats, the largest and smallest, and what is no number.
+   */
   private static float[] samples() {
     Random random = new Random(1);
     float[] x = new float[40_001];
@@ -43,7 +45,8 @@ class CastTest {
         x[i] = Float.float16ToFloat((short) random.nextInt()) * (1 + 0x1p-11f);
       }
     }
-    float[] edges = {0f, -0f, 1f / 0, -1f / 0, 0f / 0, Float.MAX_VALUE, Float.MIN_VALUE, 65504f, 65519.996f, 65520f, 0x1p-25f, 0x1.8p-25f};
+    float[] edges = {0f, -0f, 1f / 0, -1f / 0, 0f / 0, Float.MAX_VALUE, Float.MIN_VALUE, 65504f, 65519.996f, 65520f,
+        0x1p-25f, 0x1.8p-25f};
     System.arraycopy(edges, 0, x, x.length - edges.length, edges.length);
     return x;
   }
@@ -73,7 +76,8 @@ class CastTest {
     kernels.cast(out, in);
     float[] widened = out.toFloats();
     for (int i = 0; i < 65536; i++) {
-      assertThat(Float.floatToIntBits(widened[i])).as("%x", i).isEqualTo(Float.floatToIntBits(Float.float16ToFloat((short) i)));
+      assertThat(Float.floatToIntBits(widened[i])).as("%x", i)
+          .isEqualTo(Float.floatToIntBits(Float.float16ToFloat((short) i)));
     }
   }
 

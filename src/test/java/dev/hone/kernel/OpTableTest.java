@@ -33,7 +33,8 @@ class OpTableTest {
   @Test
   void theFilesOfEachRowHaveItsFunctionsAndTests() throws IOException {
     Path pendingFile = C.resolve("pending.c");
-    Set<String> pending = Files.exists(pendingFile) ? names(Files.readString(pendingFile), "hone_\\w+(?=\\()") : Set.of();
+    Set<String> pending = Files.exists(pendingFile) ? names(Files.readString(pendingFile), "hone_\\w+(?=\\()")
+        : Set.of();
     List<String> rows = Files.readAllLines(ROOT.resolve("kernels/README.md")).stream()
         .filter(line -> line.startsWith("|") && line.contains("hone_")).toList();
     assertThat(rows).hasSizeGreaterThan(10);

@@ -17,7 +17,8 @@ import java.util.regex.Pattern;
  * @param constants enum constants and defines to values
  * @param structs name to fields
  */
-public record HoneHeader(Map<String, Function> functions, Map<String, Integer> constants, Map<String, List<Field>> structs) {
+public record HoneHeader(Map<String, Function> functions, Map<String, Integer> constants, Map<String,
+    List<Field>> structs) {
 
   /** What a C type is to a binding. */
   public enum Type {
@@ -78,7 +79,8 @@ public record HoneHeader(Map<String, Function> functions, Map<String, Integer> c
 
   private static List<Field> fields(String body) {
     return FIELD.matcher(body).results()
-        .map(m -> new Field(m.group(2), Type.of(m.group(1).strip()), m.group(3) == null ? 1 : Integer.parseInt(m.group(3))))
+        .map(m -> new Field(m.group(2), Type.of(m.group(1).strip()), m.group(3) == null ? 1
+        : Integer.parseInt(m.group(3))))
         .toList();
   }
 }

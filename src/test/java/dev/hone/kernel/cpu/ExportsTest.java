@@ -13,7 +13,10 @@ import java.nio.file.Path;
 import java.util.TreeSet;
 import org.junit.jupiter.api.Test;
 
-/** libhone.so exports hone.h and nothing else. Reads the file by the ELF-64 object file format, section 18 and Symbol Table. */
+/**
+ * libhone.so exports hone.h and nothing else. Reads the file by the ELF-64 object file format, section 18 and Symbol
+ * Table.
+ */
 class ExportsTest {
   private static final int SHT_DYNSYM = 11;
   private static final int SECTION_HEADERS_AT = 0x28;
@@ -24,7 +27,8 @@ class ExportsTest {
   @Test
   void exportsTheHeaderAndNothingElse() throws IOException {
     Path library = CpuKernels.libraryPath();
-    assumeTrue(library.toString().endsWith(".so"), "reads ELF files only, and this platform's library is " + library.getFileName());
+    assumeTrue(library.toString().endsWith(".so"), "reads ELF files only, and this platform's library is "
+        + library.getFileName());
     ByteBuffer elf = ByteBuffer.wrap(Files.readAllBytes(library)).order(ByteOrder.LITTLE_ENDIAN);
     assertThat(elf.getInt(0)).as("ELF magic").isEqualTo(0x464c457f);
     assertThat(elf.get(4)).as("64-bit").isEqualTo((byte) 2);

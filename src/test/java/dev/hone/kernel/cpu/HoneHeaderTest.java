@@ -38,7 +38,8 @@ class HoneHeaderTest {
     String text = Files.readString(
         Path.of(System.getProperty("hone.root", "."), "src/main/java/dev/hone/kernel/cpu/HoneH.java"));
     Map<String, Function> found = new LinkedHashMap<>();
-    Pattern.compile("MethodHandle\\s+(\\w+)\\s*=\\s*function\\(\\s*\"(\\w+)\"\\s*,([^;]*)\\)\\s*;").matcher(text).results()
+    Pattern.compile("MethodHandle\\s+(\\w+)\\s*=\\s*function\\(\\s*\"(\\w+)\"\\s*,([^;]*)\\)\\s*;").matcher(text)
+        .results()
         .forEach(m -> {
           List<Type> types = Arrays.stream(m.group(3).split(",")).map(t -> Type.valueOf(t.strip())).toList();
           found.put(m.group(1) + " " + m.group(2), new Function(types.getFirst(), types.subList(1, types.size())));
@@ -93,7 +94,8 @@ class HoneHeaderTest {
       assertThat(type.code()).as(type.name()).isEqualTo(header.constants().get("HONE_" + type.name()));
     }
     for (Activation activation : Activation.values()) {
-      assertThat(activation.code()).as(activation.name()).isEqualTo(header.constants().get("HONE_" + activation.name()));
+      assertThat(activation.code()).as(activation.name()).isEqualTo(header.constants().get("HONE_"
+          + activation.name()));
     }
     for (CpuKernels.Isa isa : CpuKernels.Isa.values()) {
       assertThat(isa.ordinal()).as(isa.name()).isEqualTo(header.constants().get("HONE_ISA_" + isa.name()));
