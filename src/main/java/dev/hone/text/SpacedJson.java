@@ -4,7 +4,9 @@ import com.fasterxml.jackson.databind.JsonNode;
 import java.util.Iterator;
 import java.util.Map;
 
-/** JSON with a space after {@code :} and {@code ,}, as Python's json.dumps writes it and as tool prompts were trained. */
+/**
+ * JSON with a space after {@code :} and {@code ,}, as Python's json.dumps writes it and as tool prompts were trained.
+ */
 final class SpacedJson {
   private SpacedJson() {}
 

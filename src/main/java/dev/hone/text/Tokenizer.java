@@ -11,16 +11,19 @@ import java.util.Map;
 import java.util.OptionalInt;
 
 /**
- * A model's own tokenizer, read from its {@code tokenizer.json}. Truncation and padding sections of that file, which belong to
- * whoever saved it, are ignored. Nothing is fetched or reported over a network.
+ * A model's own tokenizer, read from its {@code tokenizer.json}. Truncation and padding sections of that file, which
+ * belong to whoever saved it, are ignored. Nothing is fetched or reported over a network.
  */
 public final class Tokenizer implements AutoCloseable {
-  /** The files of a model directory that make its tokenizer: a trained adapter is saved together with a copy of them. */
+  /**
+   * The files of a model directory that make its tokenizer: a trained adapter is saved together with a copy of them.
+   */
   public static final List<String> FILES =
       List.of("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja");
 
   static {
-    // DJL otherwise reports usage home, and may fetch a GPU build of the tokenizer: both are decided before its classes load.
+    // DJL otherwise reports usage home, and may fetch a GPU build of the tokenizer: both are decided before its classes
+    // load.
     System.setProperty("OPT_OUT_TRACKING", "true");
     System.setProperty("ai.djl.offline", "true");
     System.setProperty("RUST_FLAVOR", "cpu");
