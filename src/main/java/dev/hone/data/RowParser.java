@@ -7,6 +7,7 @@ import dev.hone.text.Role;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Locale;
 import java.util.stream.IntStream;
 
 /**
@@ -172,7 +173,7 @@ final class RowParser {
       throw new RowError(
           value.isMissingNode()
               ? "there is no field " + column
-              : column + " must be a string, not " + value.getNodeType().name().toLowerCase(java.util.Locale.ROOT));
+              : column + " must be a string, not " + value.getNodeType().name().toLowerCase(Locale.ROOT));
     }
     return value.asText();
   }

@@ -1,6 +1,7 @@
 package dev.hone.text;
 
 import java.util.List;
+import java.util.Locale;
 
 /**
  * What a template renders.
@@ -30,7 +31,7 @@ public record Conversation(String system, String tools, List<Message> messages) 
         return "turn "
             + (i + 1)
             + " is "
-            + role.name().toLowerCase(java.util.Locale.ROOT)
+            + role.name().toLowerCase(Locale.ROOT)
             + " where "
             + (i % 2 == 0 ? "a question (user or observation)" : "an answer (assistant or function)")
             + " must stand";

@@ -36,7 +36,7 @@ class GoldenDataTest {
     assertThat(report.skipped()).isZero();
     assertThat(report.trainedTokens()).isPositive().isLessThan(report.tokens());
     assertThat(data.train()).allMatch(e -> e.length() <= 4096);
-    List<Example> packed = load(name, SFT.withPacking(true, false)).train();
+    List<Example> packed = Packing.pack(data.train(), 4096);
     assertThat(packed.stream().mapToLong(Example::length).sum()).isEqualTo(report.tokens());
     assertThat(packed.stream().mapToLong(e -> MicroBatch.of(List.of(e)).validTargets()).sum())
         .isEqualTo(report.trainedTokens());
