@@ -16,8 +16,9 @@ import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.MethodSource;
 
 /**
- * Renderings are written as prompt|answer|prompt|answer with each segment's end as ¦. The expected texts of llama3,
- * chatml, qwen, mistral and gemma are what the models' published chat templates give.
+ * Renderings are written as prompt|answer|prompt|answer with each segment's end as ¦. The expected texts are
+ * LLaMA-Factory's; where the model's own chat template differs (gemma refuses a system message, llama2 writes a space
+ * before EOS) LLaMA-Factory is followed.
  */
 class TemplateTest {
   @TempDir Path temp;
