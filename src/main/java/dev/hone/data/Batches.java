@@ -6,9 +6,9 @@ import java.util.List;
 import java.util.function.ToIntFunction;
 
 /**
- * The micro-batches of every optimiser step, by the step's number, so that a resumed run goes on exactly. As in the Hugging Face
- * Trainer an epoch's last micro-batch may have fewer rows and its last step fewer micro-batches. Not safe for use by several
- * threads.
+ * The micro-batches of every optimiser step, by the step's number, so that a resumed run goes on exactly. As in the
+ * Hugging Face Trainer an epoch's last micro-batch may have fewer rows and its last step fewer micro-batches. Not safe
+ * for use by several threads.
  */
 public final class Batches {
   private final List<Example> rows;
@@ -38,7 +38,8 @@ public final class Batches {
   public Batches(List<Example> rows, int perMicroBatch, int accumulation, boolean shuffle, long seed) {
     if (rows.isEmpty() || perMicroBatch < 1 || accumulation < 1) {
       throw new IllegalArgumentException(
-          "%d rows, %d a micro-batch, %d micro-batches a step: none may be 0".formatted(rows.size(), perMicroBatch, accumulation));
+          "%d rows, %d a micro-batch, %d micro-batches a step: none may be 0"
+              .formatted(rows.size(), perMicroBatch, accumulation));
     }
     this.rows = List.copyOf(rows);
     this.perMicroBatch = perMicroBatch;

@@ -43,13 +43,20 @@ final class DatasetReader {
       throw UserError.of("dataset %s is empty: there is no row in it", names);
     }
     if (examples.isEmpty()) {
-      throw UserError.of("dataset %s has no usable row: %s", names, skipped > 0
-          ? "all were skipped, the first: " + firstSkipped
-          : "all are longer than cutoff_len " + options.cutoffLength());
+      throw UserError.of(
+          "dataset %s has no usable row: %s",
+          names,
+          skipped > 0
+              ? "all were skipped, the first: " + firstSkipped
+              : "all are longer than cutoff_len " + options.cutoffLength());
     }
     if (trained == 0) {
-      throw UserError.of("dataset %s has no token to learn: all labels are masked%s", names,
-          cut > 0 ? "; " + cut + " rows were cut, raise cutoff_len" : "; check the answers, labels and weights of the rows");
+      throw UserError.of(
+          "dataset %s has no token to learn: all labels are masked%s",
+          names,
+          cut > 0
+              ? "; " + cut + " rows were cut, raise cutoff_len"
+              : "; check the answers, labels and weights of the rows");
     }
   }
 
@@ -58,17 +65,20 @@ final class DatasetReader {
     int limit = source.samples() < 0 ? most : Math.min(most, source.samples());
     int before = rows;
     RowParser[] parser = new RowParser[1]; // known from the first row on
-    JsonRows.read(source.file(), (row, line) -> {
-      if (parser[0] == null) {
-        Form form = options.form().or(() -> Optional.ofNullable(source.form())).orElseGet(() -> Form.recognise(row));
-        parser[0] = new RowParser(checked(form, source), source.columns(), source.tags());
-      }
-      if (rows - before < limit) {
-        rows++;
-        add(parser[0].parse(row), source, line);
-      }
-      return rows - before < limit;
-    });
+    JsonRows.read(
+        source.file(),
+        (row, line) -> {
+          if (parser[0] == null) {
+            Form form =
+                options.form().or(() -> Optional.ofNullable(source.form())).orElseGet(() -> Form.recognise(row));
+            parser[0] = new RowParser(checked(form, source), source.columns(), source.tags());
+          }
+          if (rows - before < limit) {
+            rows++;
+            add(parser[0].parse(row), source, line);
+          }
+          return rows - before < limit;
+        });
   }
 
   /** What a stage cannot learn from; a named source whose column is mapped to alpaca's prompt is text at stage pt. */
@@ -78,9 +88,10 @@ final class DatasetReader {
     }
     boolean fits = form == Form.TOKENIZED || (form == Form.TEXT) == (options.stage() == Stage.PT);
     if (!fits) {
-      throw new RowError(options.stage() == Stage.PT
-          ? "stage pt learns from text or tokenized rows, and these are " + form.key() + "; use stage: sft"
-          : "stage sft learns from questions and answers, and these rows are plain text; use stage: pt");
+      throw new RowError(
+          options.stage() == Stage.PT
+              ? "stage pt learns from text or tokenized rows, and these are " + form.key() + "; use stage: sft"
+              : "stage sft learns from questions and answers, and these rows are plain text; use stage: pt");
     }
     return form;
   }

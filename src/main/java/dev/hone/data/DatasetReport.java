@@ -38,13 +38,21 @@ public record DatasetReport(
   /** The report as lines of text; what needs attention is on lines of its own. */
   public List<String> lines() {
     List<String> lines = new ArrayList<>();
-    lines.add(String.format(
-        Locale.ROOT, "%,d rows, %,d tokens, %,d of them trained; the longest row has %,d", used(), tokens, trainedTokens, longest));
+    lines.add(
+        String.format(
+            Locale.ROOT,
+            "%,d rows, %,d tokens, %,d of them trained; the longest row has %,d",
+            used(),
+            tokens,
+            trainedTokens,
+            longest));
     if (cut > 0) {
       lines.add(String.format(Locale.ROOT, "%,d rows were longer than cutoff_len %d and were cut", cut, cutoffLength));
     }
     if (dropped > 0) {
-      lines.add(String.format(Locale.ROOT, "%,d rows were longer than cutoff_len %d and were dropped", dropped, cutoffLength));
+      lines.add(
+          String.format(
+              Locale.ROOT, "%,d rows were longer than cutoff_len %d and were dropped", dropped, cutoffLength));
     }
     if (skipped > 0) {
       lines.add(String.format(Locale.ROOT, "%,d rows were skipped, the first: %s", skipped, firstSkipped));

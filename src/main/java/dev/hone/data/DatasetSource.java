@@ -50,15 +50,28 @@ public record DatasetSource(String name, Path file, Form form, Columns columns, 
    * @param system the system message's speaker
    */
   public record Tags(String role, String content, Map<String, Role> speakers, String system) {
-    static final Tags DEFAULT = new Tags(
-        null,
-        null,
-        Map.of(
-            "human", Role.USER, "user", Role.USER,
-            "gpt", Role.ASSISTANT, "assistant", Role.ASSISTANT, "model", Role.ASSISTANT,
-            "function_call", Role.FUNCTION,
-            "observation", Role.OBSERVATION, "tool", Role.OBSERVATION),
-        "system");
+    static final Tags DEFAULT =
+        new Tags(
+            null,
+            null,
+            Map.of(
+                "human",
+                Role.USER,
+                "user",
+                Role.USER,
+                "gpt",
+                Role.ASSISTANT,
+                "assistant",
+                Role.ASSISTANT,
+                "model",
+                Role.ASSISTANT,
+                "function_call",
+                Role.FUNCTION,
+                "observation",
+                Role.OBSERVATION,
+                "tool",
+                Role.OBSERVATION),
+            "system");
   }
 
   /** A file whose fields have their usual names. */
@@ -67,7 +80,8 @@ public record DatasetSource(String name, Path file, Form form, Columns columns, 
   }
 
   /**
-   * Finds what the setting {@code dataset} names: files, or names of {@code directory}/dataset_info.json as LLaMA-Factory has it.
+   * Finds what the setting {@code dataset} names: files, or names of {@code directory}/dataset_info.json as
+   * LLaMA-Factory has it.
    *
    * @param names files or names
    * @param directory of dataset_info.json and of the files it names; need not exist when all are files
@@ -110,14 +124,17 @@ public record DatasetSource(String name, Path file, Form form, Columns columns, 
     if (!entry.isObject()) {
       List<String> known = new ArrayList<>();
       all.fieldNames().forEachRemaining(known::add);
-      throw UserError.of("dataset %s is neither a file nor a name in %s, which has %s", name, info, String.join(", ", known));
+      throw UserError.of(
+          "dataset %s is neither a file nor a name in %s, which has %s", name, info, String.join(", ", known));
     }
     String where = info + ": " + name;
     if (!entry.path("file_name").isTextual()) {
-      throw UserError.of("%s has no file_name; Hone reads local files only: download the dataset and name its file", where);
+      throw UserError.of(
+          "%s has no file_name; Hone reads local files only: download the dataset and name its file", where);
     }
     if (entry.path("ranking").asBoolean()) {
-      throw UserError.of("%s is a preference dataset (ranking: true), which stages pt and sft cannot learn from", where);
+      throw UserError.of(
+          "%s is a preference dataset (ranking: true), which stages pt and sft cannot learn from", where);
     }
     Path file = directory.resolve(entry.path("file_name").asText());
     if (!Files.isRegularFile(file)) {
@@ -134,8 +151,9 @@ public record DatasetSource(String name, Path file, Form form, Columns columns, 
       case "alpaca" -> Form.ALPACA;
       case "sharegpt" -> Form.SHAREGPT;
       case "openai" -> Form.MESSAGES;
-      default -> throw UserError.of(
-          "%s: formatting is %s; known are alpaca, sharegpt and openai", where, entry.path("formatting").asText());
+      default ->
+          throw UserError.of(
+              "%s: formatting is %s; known are alpaca, sharegpt and openai", where, entry.path("formatting").asText());
     };
   }
 
@@ -168,16 +186,18 @@ public record DatasetSource(String name, Path file, Form form, Columns columns, 
       return Tags.DEFAULT;
     }
     Map<String, Role> speakers = new HashMap<>(Tags.DEFAULT.speakers());
-    Map<String, Role> keys = Map.of(
-        "user_tag", Role.USER,
-        "assistant_tag", Role.ASSISTANT,
-        "observation_tag", Role.OBSERVATION,
-        "function_tag", Role.FUNCTION);
-    keys.forEach((key, role) -> {
-      if (t.has(key)) {
-        speakers.put(t.path(key).asText(), role);
-      }
-    });
+    Map<String, Role> keys =
+        Map.of(
+            "user_tag", Role.USER,
+            "assistant_tag", Role.ASSISTANT,
+            "observation_tag", Role.OBSERVATION,
+            "function_tag", Role.FUNCTION);
+    keys.forEach(
+        (key, role) -> {
+          if (t.has(key)) {
+            speakers.put(t.path(key).asText(), role);
+          }
+        });
     return new Tags(
         t.path("role_tag").asText(null),
         t.path("content_tag").asText(null),

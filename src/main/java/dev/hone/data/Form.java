@@ -43,8 +43,10 @@ public enum Form {
     }
     boolean conversation = row.has("conversations") || row.has("messages");
     if (conversation && (row.path("label").isBoolean() || row.path("kto_tag").isBoolean())) {
-      throw new RowError("this is a KTO dataset (answers labelled true and false); set dataset_format: "
-          + (row.has("messages") ? "messages" : "sharegpt") + " to learn every answer all the same");
+      throw new RowError(
+          "this is a KTO dataset (answers labelled true and false); set dataset_format: "
+              + (row.has("messages") ? "messages" : "sharegpt")
+              + " to learn every answer all the same");
     }
     if (row.has("conversations")) {
       return SHAREGPT;
@@ -60,7 +62,10 @@ public enum Form {
     }
     StringBuilder fields = new StringBuilder();
     row.fieldNames().forEachRemaining(f -> fields.append(fields.isEmpty() ? "" : ", ").append(f));
-    throw new RowError("the fields (" + fields + ") are those of no known form; known are instruction/output (alpaca), messages,"
-        + " conversations (sharegpt), text and input_ids (tokenized); other names can be mapped in dataset_info.json");
+    throw new RowError(
+        "the fields ("
+            + fields
+            + ") are those of no known form; known are instruction/output (alpaca), messages, conversations (sharegpt),"
+            + " text and input_ids (tokenized); other names can be mapped in dataset_info.json");
   }
 }

@@ -19,8 +19,8 @@ import java.util.zip.GZIPInputStream;
 import java.util.zip.ZipException;
 
 /**
- * Reads the rows of a file one by one: a JSON array of objects, or an object a line. Which of the two, and whether the file is
- * gzipped, is seen from its first bytes. No more than one row is held as a tree.
+ * Reads the rows of a file one by one: a JSON array of objects, or an object a line. Which of the two, and whether the
+ * file is gzipped, is seen from its first bytes. No more than one row is held as a tree.
  */
 final class JsonRows {
   private static final JsonMapper JSON =
@@ -36,7 +36,10 @@ final class JsonRows {
 
   private JsonRows() {}
 
-  /** Throws {@link UserError} with file:line for what cannot be read as rows, and for a {@link RowError} of the consumer. */
+  /**
+   * Throws {@link UserError} with file:line for what cannot be read as rows, and for a {@link RowError} of the
+   * consumer.
+   */
   static void read(Path file, Consumer consumer) {
     if (!Files.isRegularFile(file)) {
       throw UserError.of("%s: no such file", file);
@@ -69,7 +72,8 @@ final class JsonRows {
         }
       }
       if (p.nextToken() != null) {
-        throw UserError.of("%s:%d: something follows the end of the array of rows", file, p.currentTokenLocation().getLineNr());
+        throw UserError.of(
+            "%s:%d: something follows the end of the array of rows", file, p.currentTokenLocation().getLineNr());
       }
     } catch (JsonProcessingException e) {
       throw new UserError("%s:%d: not valid JSON: %s".formatted(file, e.getLocation().getLineNr(), reason(e)), e);

@@ -9,15 +9,15 @@ import java.util.Map;
 import java.util.TreeMap;
 
 /**
- * Puts several rows into one example. Positions restart with each document and its first label is ignored, so that no document
- * sees or predicts another.
+ * Puts several rows into one example. Positions restart with each document and its first label is ignored, so that no
+ * document sees or predicts another.
  */
 final class Packing {
   private Packing() {}
 
   /**
-   * Best fit: an example takes the longest row left that still fits, until none does. Rows keep their order inside an example, and
-   * examples that of their first rows. Rows longer than the capacity stand alone.
+   * Best fit: an example takes the longest row left that still fits, until none does. Rows keep their order inside an
+   * example, and examples that of their first rows. Rows longer than the capacity stand alone.
    */
   static List<Example> pack(List<Example> rows, int capacity) {
     TreeMap<Integer, Deque<Integer>> byLength = new TreeMap<>();
@@ -48,8 +48,8 @@ final class Packing {
   }
 
   /**
-   * Lays texts end to end and splits them into blocks of {@code capacity} tokens, the last one shorter. A text that crosses the end
-   * of a block goes on as a document of its own.
+   * Lays texts end to end and splits them into blocks of {@code capacity} tokens, the last one shorter. A text that
+   * crosses the end of a block goes on as a document of its own.
    *
    * @param apart the texts of a block do not see each other
    * @param bosId put in place of each block's first token unless the texts are apart, -1 nothing

@@ -11,8 +11,8 @@ public final class Preview {
   private Preview() {}
 
   /**
-   * The text of an example with special tokens written out. Trained tokens have a green background, or stand between ⟦ and ⟧. In a
-   * packed example each document begins on a line of its own.
+   * The text of an example with special tokens written out. Trained tokens have a green background, or stand between ⟦
+   * and ⟧. In a packed example each document begins on a line of its own.
    *
    * @param tokenizer null: token ids are shown instead
    */

@@ -49,11 +49,12 @@ final class RowEncoder {
 
   /** Throws {@link RowError} for a row that cannot be used, {@link UserError} when the model cannot take such rows. */
   Encoded encode(Row row) {
-    Encoded encoded = switch (row) {
-      case Row.Tokens tokens -> packsTexts() ? whole(tokens.example()) : cutEnd(tokens.example());
-      case Row.Plain plain -> text(plain.text());
-      case Row.Chat c -> conversation(c.conversation());
-    };
+    Encoded encoded =
+        switch (row) {
+          case Row.Tokens tokens -> packsTexts() ? whole(tokens.example()) : cutEnd(tokens.example());
+          case Row.Plain plain -> text(plain.text());
+          case Row.Chat c -> conversation(c.conversation());
+        };
     if (encoded.example() != null) {
       for (int id : encoded.example().ids()) {
         if (id < 0 || id >= vocab) {
@@ -71,7 +72,8 @@ final class RowEncoder {
 
   private Tokenizer tokenizer() {
     if (tokenizer == null) {
-      throw UserError.of("the model has no tokenizer.json, so it can learn from tokenized rows (input_ids) only; add the file");
+      throw UserError.of(
+          "the model has no tokenizer.json, so it can learn from tokenized rows (input_ids) only; add the file");
     }
     return tokenizer;
   }
@@ -81,6 +83,9 @@ final class RowEncoder {
       Template template = options.template().map(Templates::named).orElseGet(() -> Templates.choose(tokenizer()));
       if (template.efficientEos() && options.trainOnPrompt()) {
         throw UserError.of("template %s does not allow train_on_prompt: true; remove that setting", template.name());
+      }
+      if (options.maskHistory() && options.trainOnPrompt()) {
+        throw UserError.of("mask_history and train_on_prompt exclude each other; keep one");
       }
       chat = new ChatEncoder(template, tokenizer());
     }
@@ -110,7 +115,8 @@ final class RowEncoder {
       eos = tokenizer().id("<|end_of_text|>").orElse(eos);
     }
     if (eos < 0) {
-      throw UserError.of("the model's tokenizer names no EOS token to end a text; set eos_token in tokenizer_config.json");
+      throw UserError.of(
+          "the model's tokenizer names no EOS token to end a text; set eos_token in tokenizer_config.json");
     }
     return eos;
   }
@@ -176,15 +182,21 @@ final class RowEncoder {
       return new Encoded(whole, length);
     }
     return switch (options.overlong()) {
-      case CUT, CUT_END -> new Encoded(
-          new Example(
-              Arrays.copyOf(whole.ids(), cutoff),
-              Arrays.copyOf(whole.labels(), cutoff),
-              Arrays.copyOf(whole.positions(), cutoff)),
-          length);
+      case CUT, CUT_END ->
+          new Encoded(
+              new Example(
+                  Arrays.copyOf(whole.ids(), cutoff),
+                  Arrays.copyOf(whole.labels(), cutoff),
+                  Arrays.copyOf(whole.positions(), cutoff)),
+              length);
       case DROP -> new Encoded(null, length);
-      case ERROR -> throw new RowError(
-          "the row has " + length + " tokens, more than cutoff_len " + cutoff + "; raise cutoff_len or shorten the row");
+      case ERROR ->
+          throw new RowError(
+              "the row has "
+                  + length
+                  + " tokens, more than cutoff_len "
+                  + cutoff
+                  + "; raise cutoff_len or shorten the row");
     };
   }
 

@@ -7,9 +7,12 @@ import dev.hone.text.Role;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Locale;
 import java.util.stream.IntStream;
 
-/** Reads the rows of one source. Every method throws {@link RowError} for a row that does not have what its form needs. */
+/**
+ * Reads the rows of one source. Every method throws {@link RowError} for a row that does not have what its form needs.
+ */
 final class RowParser {
   private final Form form;
   private final DatasetSource.Columns columns;
@@ -46,7 +49,8 @@ final class RowParser {
       throw new RowError(columns.history() + " must be a list of [question, answer]");
     }
     if (columns.response() == null) {
-      throw new RowError("the dataset has no response column, so there is nothing to learn at stage sft; use stage: pt");
+      throw new RowError(
+          "the dataset has no response column, so there is nothing to learn at stage sft; use stage: pt");
     }
     messages.add(new Message(Role.USER, required(row, columns.prompt()), optional(row, columns.query()), false));
     messages.add(Message.assistant(required(row, columns.response())));
@@ -74,9 +78,13 @@ final class RowParser {
       }
       Role role = tags.speakers().get(speaker);
       if (role == null) {
-        throw new RowError(where + ": the speaker " + speaker + " is not known; known are "
-            + String.join(", ", tags.speakers().keySet().stream().sorted().toList())
-            + (speaker.equals(tags.system()) ? " (a system message must be the first)" : ""));
+        throw new RowError(
+            where
+                + ": the speaker "
+                + speaker
+                + " is not known; known are "
+                + String.join(", ", tags.speakers().keySet().stream().sorted().toList())
+                + (speaker.equals(tags.system()) ? " (a system message must be the first)" : ""));
       }
       add(messages, message(role, m, where));
     }
@@ -85,8 +93,8 @@ final class RowParser {
 
   /** Answers of several tools in a row are one turn, as the Qwen template has them and LLaMA-Factory joins them. */
   private static void add(List<Message> messages, Message message) {
-    boolean again = message.role() == Role.OBSERVATION && !messages.isEmpty()
-        && messages.getLast().role() == Role.OBSERVATION;
+    boolean again =
+        message.role() == Role.OBSERVATION && !messages.isEmpty() && messages.getLast().role() == Role.OBSERVATION;
     if (again) {
       String joint = messages.removeLast().content() + "\n</tool_response>\n<tool_response>\n" + message.content();
       messages.add(Message.of(Role.OBSERVATION, joint));
@@ -135,7 +143,8 @@ final class RowParser {
     for (JsonNode part : content) {
       JsonNode value = part.has("text") ? part.get("text") : part.path("value");
       if (!part.path("type").asText("text").equals("text") || !value.isTextual()) {
-        throw new RowError(where + ": content of type " + part.path("type").asText("?") + " is not supported, only text is");
+        throw new RowError(
+            where + ": content of type " + part.path("type").asText("?") + " is not supported, only text is");
       }
       text.append(value.asText());
     }
@@ -161,9 +170,10 @@ final class RowParser {
   private static String required(JsonNode row, String column) {
     JsonNode value = column == null ? row.path("") : row.path(column);
     if (!value.isTextual()) {
-      throw new RowError(value.isMissingNode()
-          ? "there is no field " + column
-          : column + " must be a string, not " + value.getNodeType().name().toLowerCase(java.util.Locale.ROOT));
+      throw new RowError(
+          value.isMissingNode()
+              ? "there is no field " + column
+              : column + " must be a string, not " + value.getNodeType().name().toLowerCase(Locale.ROOT));
     }
     return value.asText();
   }
@@ -181,7 +191,8 @@ final class RowParser {
     int[] mask = ints(row, "attention_mask", ones(ids.length));
     for (int[] other : List.of(labels, positions, mask)) {
       if (other.length != ids.length) {
-        throw new RowError("input_ids has " + ids.length + " entries, but labels, position_ids or attention_mask has " + other.length);
+        throw new RowError(
+            "input_ids has " + ids.length + " entries, but labels, position_ids or attention_mask has " + other.length);
       }
     }
     for (int i = 0; i < ids.length; i++) {

@@ -1,9 +1,9 @@
 package dev.hone.data;
 
 /**
- * Permutations that stay the same on every machine and JDK, so that a resumed run sees the same order. SplitMix64 (Steele, Lea,
- * Flood: Fast Splittable Pseudorandom Number Generators, 2014) drives a Fisher-Yates shuffle; an index below n is the upper half of
- * a 64-bit draw times n, whose bias of at most n/2^64 does not matter.
+ * Permutations that stay the same on every machine and JDK, so that a resumed run sees the same order. SplitMix64
+ * (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014) drives a Fisher-Yates shuffle; an index
+ * below n is the upper half of a 64-bit draw times n, whose bias of at most n/2^64 does not matter.
  */
 final class Shuffle {
   private static final long GOLDEN_GAMMA = 0x9E3779B97F4A7C15L;

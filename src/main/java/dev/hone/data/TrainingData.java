@@ -35,7 +35,11 @@ public record TrainingData(
    * @throws UserError for whatever is wrong with files, rows or settings
    */
   public static TrainingData load(
-      List<DatasetSource> sources, List<DatasetSource> evaluation, DataOptions options, Tokenizer tokenizer, int vocab) {
+      List<DatasetSource> sources,
+      List<DatasetSource> evaluation,
+      DataOptions options,
+      Tokenizer tokenizer,
+      int vocab) {
     RowEncoder encoder = new RowEncoder(options, tokenizer, vocab);
     DatasetReader reader = new DatasetReader(options, encoder);
     reader.readAll(sources);
@@ -64,7 +68,8 @@ public record TrainingData(
   private static boolean[] choose(int rows, DataOptions options) {
     int count = options.evalCount() > 0 ? options.evalCount() : (int) Math.ceil(options.evalShare() * rows);
     if (count >= rows) {
-      throw UserError.of("val_size keeps %d of %d rows for evaluation, which leaves none to train on; lower val_size", count, rows);
+      throw UserError.of(
+          "val_size keeps %d of %d rows for evaluation, which leaves none to train on; lower val_size", count, rows);
     }
     int[] order = Shuffle.permutation(rows, options.seed(), SPLIT);
     boolean[] chosen = new boolean[rows];

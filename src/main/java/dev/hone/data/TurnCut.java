@@ -24,7 +24,10 @@ final class TurnCut {
     return kept;
   }
 
-  /** A short answer keeps all and the prompt yields, a short prompt keeps all and the answer yields, else both in proportion. */
+  /**
+   * A short answer keeps all and the prompt yields, a short prompt keeps all and the answer yields, else both in
+   * proportion.
+   */
   private static int[] turn(int prompt, int answer, int left) {
     int forAnswer;
     if (2L * answer < left) {

@@ -20,25 +20,33 @@ public final class ChatEncoder {
   public record EncodedTurn(int[] prompt, int[] answer, boolean trained) {}
 
   /**
-   * @throws UserError when the template's end token is not in the tokenizer's vocabulary, or it needs EOS and the tokenizer names
-   *     none
+   * @throws UserError when the template's end token is not in the tokenizer's vocabulary, or it needs EOS and the
+   *     tokenizer names none
    */
   public ChatEncoder(Template template, Tokenizer tokenizer) {
     this.template = template;
     this.tokenizer = tokenizer;
     if (template.replaceEos()) {
       String end = template.stopWords().getFirst();
-      eosId = tokenizer.id(end).orElseThrow(() -> UserError.of(
-          "template %s ends answers with %s, which the model's tokenizer does not have; choose a template of this model's",
-          template.name(), end));
+      eosId =
+          tokenizer
+              .id(end)
+              .orElseThrow(
+                  () ->
+                      UserError.of(
+                          "template %s ends answers with %s, which the model's tokenizer does not have; choose a"
+                              + " template of this model's",
+                          template.name(), end));
     } else {
       eosId = tokenizer.eosId();
-      boolean needed = template.efficientEos()
-          || template.assistant().contains(Segment.Special.EOS)
-          || template.user().contains(Segment.Special.EOS);
+      boolean needed =
+          template.efficientEos()
+              || template.assistant().contains(Segment.Special.EOS)
+              || template.user().contains(Segment.Special.EOS);
       if (needed && eosId < 0) {
         throw UserError.of(
-            "template %s needs an EOS token and the model's tokenizer names none; set eos_token in tokenizer_config.json",
+            "template %s needs an EOS token and the model's tokenizer names none; set eos_token in"
+                + " tokenizer_config.json",
             template.name());
       }
     }

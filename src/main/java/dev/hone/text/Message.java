@@ -5,7 +5,8 @@ package dev.hone.text;
  *
  * @param role who speaks
  * @param content what is said
- * @param input the {@code input} field of an alpaca row, empty elsewhere: most templates join it to the content with a newline
+ * @param input the {@code input} field of an alpaca row, empty elsewhere: most templates join it to the content with a
+ *     newline
  * @param trained an answer that training learns; false keeps it as context (OpenAI's {@code weight: 0})
  */
 public record Message(Role role, String content, String input, boolean trained) {

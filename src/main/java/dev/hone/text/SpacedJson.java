@@ -1,10 +1,13 @@
 package dev.hone.text;
 
 import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.node.TextNode;
 import java.util.Iterator;
 import java.util.Map;
 
-/** JSON with a space after {@code :} and {@code ,}, as Python's json.dumps writes it and as tool prompts were trained. */
+/**
+ * JSON with a space after {@code :} and {@code ,}, as Python's json.dumps writes it and as tool prompts were trained.
+ */
 final class SpacedJson {
   private SpacedJson() {}
 
@@ -26,7 +29,7 @@ final class SpacedJson {
       open(out, '{', indent, depth, node.isEmpty());
       for (Iterator<Map.Entry<String, JsonNode>> i = node.properties().iterator(); i.hasNext(); ) {
         Map.Entry<String, JsonNode> field = i.next();
-        out.append(com.fasterxml.jackson.databind.node.TextNode.valueOf(field.getKey())).append(": ");
+        out.append(TextNode.valueOf(field.getKey())).append(": ");
         write(field.getValue(), out, indent, depth + 1);
         between(out, indent, depth, i.hasNext());
       }

@@ -12,13 +12,15 @@ import java.util.List;
  * @param prefix stands before everything
  * @param system around the system message
  * @param user around a user's turn
- * @param input around an alpaca row's input where {@code user} has a place for it, else null: the input is joined to the content
+ * @param input around an alpaca row's input where {@code user} has a place for it, else null: the input is joined to
+ *     the content
  * @param assistant around an answer
  * @param observation around a tool's answer
  * @param function around a tool call
  * @param defaultSystem the system message of a conversation that has none, may be empty
  * @param stopWords tokens that end an answer, besides EOS
- * @param efficientEos answers carry no end token: EOS is the label of the token that follows an answer, and closes the row
+ * @param efficientEos answers carry no end token: EOS is the label of the token that follows an answer, and closes the
+ *     row
  * @param replaceEos the first stop word takes EOS's part
  * @param fuseSystem the system message is written inside the first user turn
  * @param tools how tools are described and called

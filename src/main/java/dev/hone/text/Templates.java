@@ -13,54 +13,63 @@ import java.util.Map;
 
 /**
  * The built-in templates. Names and strings are LLaMA-Factory's (src/llamafactory/data/template.py, August 2026);
- * {@code plain_alpaca} is Hone's: alpaca without its system text, with a part of its own for the input, one EOS after the answer
- * and BOS before the prompt.
+ * {@code plain_alpaca} is Hone's: alpaca without its system text, with a part of its own for the input, one EOS after
+ * the answer and BOS before the prompt.
  */
 public final class Templates {
   private static final Map<String, Template> ALL = new LinkedHashMap<>();
 
   static {
-    add(new Spec("default")
-        .user("Human: {{content}}", EOS, "\nAssistant:")
-        .assistant("{{content}}", EOS, "\n")
-        .system("System: {{content}}", EOS, "\n"));
+    add(
+        new Spec("default")
+            .user("Human: {{content}}", EOS, "\nAssistant:")
+            .assistant("{{content}}", EOS, "\n")
+            .system("System: {{content}}", EOS, "\n"));
     add(new Spec("empty").assistant("{{content}}"));
     add(new Spec("vanilla"));
-    add(new Spec("alpaca")
-        .user("### Instruction:\n{{content}}\n\n### Response:\n")
-        .assistant("{{content}}", EOS, "\n\n")
-        .defaultSystem(
-            "Below is an instruction that describes a task. "
-                + "Write a response that appropriately completes the request.\n\n"));
-    add(new Spec("plain_alpaca")
-        .prefix(BOS)
-        .user("### Instruction:\n{{content}}\n\n{{input}}### Response:\n")
-        .input("### Input:\n{{input}}\n\n"));
+    add(
+        new Spec("alpaca")
+            .user("### Instruction:\n{{content}}\n\n### Response:\n")
+            .assistant("{{content}}", EOS, "\n\n")
+            .defaultSystem(
+                "Below is an instruction that describes a task. "
+                    + "Write a response that appropriately completes the request.\n\n"));
+    add(
+        new Spec("plain_alpaca")
+            .prefix(BOS)
+            .user("### Instruction:\n{{content}}\n\n{{input}}### Response:\n")
+            .input("### Input:\n{{input}}\n\n"));
     add(new Spec("llama2").user(BOS, "[INST] {{content}} [/INST]").system("<<SYS>>\n{{content}}\n<</SYS>>\n\n").fuse());
-    add(new Spec("llama3")
-        .prefix(BOS)
-        .user(llama3("user"))
-        .assistant("{{content}}<|eot_id|>")
-        .system("<|start_header_id|>system<|end_header_id|>\n\n{{content}}<|eot_id|>")
-        .observation(llama3("ipython"))
-        .tools(ToolFormat.LLAMA3)
-        .endsWith("<|eot_id|>", "<|eom_id|>"));
-    add(chatml("chatml").observation("<|im_start|>tool\n{{content}}<|im_end|>\n<|im_start|>assistant\n")
-        .endsWith("<|im_end|>", "<|im_start|>"));
+    add(
+        new Spec("llama3")
+            .prefix(BOS)
+            .user(llama3("user"))
+            .assistant("{{content}}<|eot_id|>")
+            .system("<|start_header_id|>system<|end_header_id|>\n\n{{content}}<|eot_id|>")
+            .observation(llama3("ipython"))
+            .tools(ToolFormat.LLAMA3)
+            .endsWith("<|eot_id|>", "<|eom_id|>"));
+    add(
+        chatml("chatml")
+            .observation("<|im_start|>tool\n{{content}}<|im_end|>\n<|im_start|>assistant\n")
+            .endsWith("<|im_end|>", "<|im_start|>"));
     add(qwen("qwen").defaultSystem("You are Qwen, created by Alibaba Cloud. You are a helpful assistant."));
     add(qwen("qwen3_nothink"));
     add(chatml("smollm").stop("<|im_end|>"));
-    add(chatml("smollm2").stop("<|im_end|>")
-        .defaultSystem("You are a helpful AI assistant named SmolLM, trained by Hugging Face."));
-    add(new Spec("mistral")
-        .prefix(BOS)
-        .user("[INST] {{content}}[/INST]")
-        .assistant(" {{content}}", EOS)
-        .system("{{content}}\n\n")
-        .function("[TOOL_CALLS] {{content}}", EOS)
-        .observation("[TOOL_RESULTS] {\"content\": {{content}}}[/TOOL_RESULTS]")
-        .tools(ToolFormat.MISTRAL)
-        .fuse());
+    add(
+        chatml("smollm2")
+            .stop("<|im_end|>")
+            .defaultSystem("You are a helpful AI assistant named SmolLM, trained by Hugging Face."));
+    add(
+        new Spec("mistral")
+            .prefix(BOS)
+            .user("[INST] {{content}}[/INST]")
+            .assistant(" {{content}}", EOS)
+            .system("{{content}}\n\n")
+            .function("[TOOL_CALLS] {{content}}", EOS)
+            .observation("[TOOL_RESULTS] {\"content\": {{content}}}[/TOOL_RESULTS]")
+            .tools(ToolFormat.MISTRAL)
+            .fuse());
     add(gemma("gemma").endsWith("<end_of_turn>"));
     add(gemma("gemma2").stop("<eos>", "<end_of_turn>").efficientEos());
     add(gemma("gemma3").endsWith("<end_of_turn>"));
@@ -83,13 +92,13 @@ public final class Templates {
   }
 
   /**
-   * The template for a model whose settings name none, by its tokenizer's special tokens and its chat template. Refuses when these
-   * do not tell.
+   * The template for a model whose settings name none, by its tokenizer's special tokens and its chat template. Refuses
+   * when these do not tell.
    *
    * <ul>
    *   <li>{@code <|start_header_id|>} and {@code <|eot_id|>}: llama3
-   *   <li>{@code <|im_start|>} and {@code <|im_end|>}: qwen if the chat template names Qwen as the system does by default, smollm2
-   *       if it names SmolLM, refused if it has a thinking part, else chatml
+   *   <li>{@code <|im_start|>} and {@code <|im_end|>}: qwen if the chat template names Qwen as the system does by
+   *       default, smollm2 if it names SmolLM, refused if it has a thinking part, else chatml
    *   <li>{@code <start_of_turn>} and {@code <end_of_turn>}: gemma
    *   <li>{@code [INST]} and {@code [/INST]}: mistral
    *   <li>a chat template with {@code <<SYS>>}: llama2
@@ -103,10 +112,13 @@ public final class Templates {
     }
     if (has(tokenizer, "<|im_start|>", "<|im_end|>")) {
       if (chat.contains("<think>")) {
-        throw UserError.of(ask + " (qwen3_nothink trains Qwen3 without thinking)", "the model's own has a thinking part");
+        throw UserError.of(
+            ask + " (qwen3_nothink trains Qwen3 without thinking)", "the model's own has a thinking part");
       }
       return named(
-          chat.contains("You are Qwen, created by Alibaba Cloud") ? "qwen" : chat.contains("named SmolLM") ? "smollm2" : "chatml");
+          chat.contains("You are Qwen, created by Alibaba Cloud")
+              ? "qwen"
+              : chat.contains("named SmolLM") ? "smollm2" : "chatml");
     }
     if (has(tokenizer, "<start_of_turn>", "<end_of_turn>")) {
       return named("gemma");
@@ -117,7 +129,8 @@ public final class Templates {
     if (chat.contains("<<SYS>>")) {
       return named("llama2");
     }
-    throw UserError.of(ask + " (a base model takes any, such as default)", "the model's tokenizer does not show which it uses");
+    throw UserError.of(
+        ask + " (a base model takes any, such as default)", "the model's tokenizer does not show which it uses");
   }
 
   private static boolean has(Tokenizer tokenizer, String... tokens) {
@@ -130,7 +143,9 @@ public final class Templates {
   }
 
   private static String llama3(String role) {
-    return "<|start_header_id|>" + role + "<|end_header_id|>\n\n{{content}}<|eot_id|>"
+    return "<|start_header_id|>"
+        + role
+        + "<|end_header_id|>\n\n{{content}}<|eot_id|>"
         + "<|start_header_id|>assistant<|end_header_id|>\n\n";
   }
 
@@ -257,8 +272,21 @@ public final class Templates {
 
     Template template() {
       List<Segment> answer = assistant != null ? assistant : efficientEos ? BARE : slots("{{content}}", EOS);
-      return new Template(name, prefix, system, user, input, answer, observation != null ? observation : user,
-          function != null ? function : answer, defaultSystem, stopWords, efficientEos, replaceEos, fuse, tools);
+      return new Template(
+          name,
+          prefix,
+          system,
+          user,
+          input,
+          answer,
+          observation != null ? observation : user,
+          function != null ? function : answer,
+          defaultSystem,
+          stopWords,
+          efficientEos,
+          replaceEos,
+          fuse,
+          tools);
     }
   }
 }

@@ -9,8 +9,8 @@ import java.util.ArrayList;
 import java.util.List;
 
 /**
- * How tools are described in the system message and how an assistant calls them. The strings are those the models were trained
- * with (the Llama 3.1, Mistral v3 and Qwen 2.5 chat templates) and, for {@link #DEFAULT}, LLaMA-Factory's.
+ * How tools are described in the system message and how an assistant calls them. The strings are those the models were
+ * trained with (the Llama 3.1, Mistral v3 and Qwen 2.5 chat templates) and, for {@link #DEFAULT}, LLaMA-Factory's.
  */
 public enum ToolFormat {
   DEFAULT {
@@ -25,31 +25,46 @@ public enum ToolFormat {
         text.append("> Tool Name: ").append(name);
         text.append("\nTool Description: ").append(tool.path("description").asText()).append("\nTool Args:\n");
         JsonNode parameters = tool.path("parameters");
-        parameters.path("properties").properties().forEach(p -> text.append(
-            argument(p.getKey(), p.getValue(), parameters.path("required"))));
+        parameters
+            .path("properties")
+            .properties()
+            .forEach(p -> text.append(argument(p.getKey(), p.getValue(), parameters.path("required"))));
         text.append('\n');
       }
-      return "You have access to the following tools:\n" + text + "Use the following format if using a tool:\n```\n"
-          + "Action: tool name (one of [" + String.join(", ", names) + "])\n"
+      return "You have access to the following tools:\n"
+          + text
+          + "Use the following format if using a tool:\n```\n"
+          + "Action: tool name (one of ["
+          + String.join(", ", names)
+          + "])\n"
           + "Action Input: the input to the tool, in a JSON format representing the kwargs "
           + "(e.g. ```{\"input\": \"hello world\", \"num_beams\": 5}```)\n```\n";
     }
 
     @Override
     String write(List<JsonNode> calls) {
-      return lines(calls.stream()
-          .map(c -> "Action: " + c.path("name").asText() + "\nAction Input: " + SpacedJson.write(form(c, "arguments").path("arguments")))
-          .toList());
+      return lines(
+          calls.stream()
+              .map(
+                  c ->
+                      "Action: "
+                          + c.path("name").asText()
+                          + "\nAction Input: "
+                          + SpacedJson.write(form(c, "arguments").path("arguments")))
+              .toList());
     }
   },
   LLAMA3 {
     @Override
     String describe(List<JsonNode> tools) {
       // The published template's date when none is given: a run must not depend on the day it is made.
-      StringBuilder text = new StringBuilder("Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n"
-          + "You have access to the following functions. To call a function, please respond with JSON for a function call. "
-          + "Respond in the format {\"name\": function name, \"parameters\": dictionary of argument name and its value}. "
-          + "Do not use variables.\n\n");
+      StringBuilder text =
+          new StringBuilder(
+              "Cutting Knowledge Date: December 2023\n"
+                  + "Today Date: 26 Jul 2024\n\n"
+                  + "You have access to the following functions. To call a function, please respond with JSON for a"
+                  + " function call. Respond in the format {\"name\": function name, \"parameters\": dictionary of"
+                  + " argument name and its value}. Do not use variables.\n\n");
       tools.forEach(tool -> text.append(SpacedJson.writeIndented(wrap(tool), 4)).append("\n\n"));
       return text.toString();
     }
@@ -63,7 +78,8 @@ public enum ToolFormat {
   MISTRAL {
     @Override
     String describe(List<JsonNode> tools) {
-      return "[AVAILABLE_TOOLS] " + SpacedJson.write(list(tools.stream().map(ToolFormat::wrap).toList()))
+      return "[AVAILABLE_TOOLS] "
+          + SpacedJson.write(list(tools.stream().map(ToolFormat::wrap).toList()))
           + "[/AVAILABLE_TOOLS]";
     }
 
@@ -75,19 +91,23 @@ public enum ToolFormat {
   QWEN {
     @Override
     String describe(List<JsonNode> tools) {
-      StringBuilder text = new StringBuilder("\n\n# Tools\n\nYou may call one or more functions to assist with the user query."
-          + "\n\nYou are provided with function signatures within <tools></tools> XML tags:\n<tools>");
+      StringBuilder text =
+          new StringBuilder(
+              "\n\n# Tools\n\nYou may call one or more functions to assist with the user query."
+                  + "\n\nYou are provided with function signatures within <tools></tools> XML tags:\n<tools>");
       tools.forEach(tool -> text.append('\n').append(SpacedJson.write(wrap(tool))));
-      return text + "\n</tools>\n\nFor each function call, return a json object with function name and arguments within "
+      return text
+          + "\n</tools>\n\nFor each function call, return a json object with function name and arguments within "
           + "<tool_call></tool_call> XML tags:\n<tool_call>\n{\"name\": <function-name>, "
           + "\"arguments\": <args-json-object>}\n</tool_call>";
     }
 
     @Override
     String write(List<JsonNode> calls) {
-      return lines(calls.stream()
-          .map(c -> "<tool_call>\n" + SpacedJson.write(form(c, "arguments")) + "\n</tool_call>")
-          .toList());
+      return lines(
+          calls.stream()
+              .map(c -> "<tool_call>\n" + SpacedJson.write(form(c, "arguments")) + "\n</tool_call>")
+              .toList());
     }
   };
 
@@ -97,7 +117,9 @@ public enum ToolFormat {
 
   abstract String write(List<JsonNode> calls);
 
-  /** The text that tells the model of its tools; {@code json} is a list of descriptions, empty text for an empty list. */
+  /**
+   * The text that tells the model of its tools; {@code json} is a list of descriptions, empty text for an empty list.
+   */
   public String describe(String json) {
     List<JsonNode> tools = items(json, "tools");
     return tools.isEmpty() ? "" : describe(tools);
@@ -139,10 +161,17 @@ public enum ToolFormat {
     }
     List<String> values = new ArrayList<>();
     schema.path("enum").forEach(v -> values.add(v.asText()));
-    return "  - " + name + " (" + schema.path("type").asText() + (must ? ", required" : "") + "): "
+    return "  - "
+        + name
+        + " ("
+        + schema.path("type").asText()
+        + (must ? ", required" : "")
+        + "): "
         + schema.path("description").asText()
         + (values.isEmpty() ? "" : ", should be one of [" + String.join(", ", values) + "]")
-        + (schema.path("items").isEmpty() ? "" : ", where each item should be " + schema.path("items").path("type").asText())
+        + (schema.path("items").isEmpty()
+            ? ""
+            : ", where each item should be " + schema.path("items").path("type").asText())
         + "\n";
   }
 
@@ -167,7 +196,8 @@ public enum ToolFormat {
     try {
       return JSON.readTree(json);
     } catch (JsonProcessingException e) {
-      throw new IllegalArgumentException("the arguments of a function call are not valid JSON: " + TokenizerFiles.reason(e), e);
+      throw new IllegalArgumentException(
+          "the arguments of a function call are not valid JSON: " + TokenizerFiles.reason(e), e);
     }
   }
 

@@ -23,7 +23,8 @@ class DatasetFilesTest {
 
   @Test
   void readsArraysAndLinesWithTheirLineNumbers() throws IOException {
-    assertThat(rows("a.json", "\n[\n{\"n\": 1},\n  {\"n\":\n 2}\n, {\"n\": 3}]\n")).containsExactly("3:1", "4:2", "6:3");
+    assertThat(rows("a.json", "\n[\n{\"n\": 1},\n  {\"n\":\n 2}\n, {\"n\": 3}]\n"))
+        .containsExactly("3:1", "4:2", "6:3");
     assertThat(rows("a.jsonl", "{\"n\": 1}\r\n\n  \n{\"n\": 2}")).containsExactly("1:1", "4:2");
     assertThat(rows("lines.json", "{\"n\": 1}\n{\"n\": NaN}\n")).containsExactly("1:1", "2:NaN");
     assertThat(rows("mark.jsonl", "\uFEFF{\"n\": \"é\"}")).containsExactly("1:é");
@@ -39,28 +40,36 @@ class DatasetFilesTest {
     assertThat(rows(temp.resolve("x.jsonl"))).containsExactly("1:2", "2:3");
     byte[] whole = gzip("{\"n\": 2}\n".repeat(1000));
     Files.write(temp.resolve("x.jsonl"), java.util.Arrays.copyOf(whole, whole.length / 2));
-    assertThatThrownBy(() -> rows(temp.resolve("x.jsonl"))).isInstanceOf(UserError.class)
+    assertThatThrownBy(() -> rows(temp.resolve("x.jsonl")))
+        .isInstanceOf(UserError.class)
         .hasMessage(temp.resolve("x.jsonl") + ": the gzip data is damaged or ends early; fetch the file again");
   }
 
   @ParameterizedTest
-  @CsvSource(delimiter = '~', quoteCharacter = '`', value = {
-    "a.jsonl ~ {\"n\": 1}\\n{\"n\": oops}\\n ~ :2: not valid JSON: Unrecognized token 'oops'; each line must be one whole row",
-    "a.jsonl ~ {\"n\": 1}\\n{\"n\": ~ :2: not valid JSON: Unexpected end-of-input within/between Object entries; "
-        + "each line must be one whole row",
-    "a.jsonl ~ {\\n\"n\": 1\\n} ~ :1: not valid JSON: Unexpected end-of-input: expected close marker for Object; "
-        + "each line must be one whole row",
-    "a.jsonl ~ {\"n\": 1} {} ~ :1: not valid JSON: something follows the object; each line must be one whole row",
-    "a.jsonl ~ {\"n\": 1}\\n7 ~ :2: a row must be a JSON object, not a number",
-    "a.json ~ [{\"n\": 1},\\n\\n {\"n\" 2}] ~ :3: not valid JSON: Unexpected character ('2' (code 50)): "
-        + "was expecting a colon to separate field name and value",
-    "a.json ~ [{\"n\": 1},\\n[2]] ~ :2: a row must be a JSON object, not an array",
-    "a.json ~ [{\"n\": 1},\\n{\"n\": 2} ~ :2: not valid JSON: Unexpected end-of-input: expected close marker for Array",
-    "a.json ~ [{\"n\": 1}]\\n[] ~ :2: something follows the end of the array of rows",
-  })
+  @CsvSource(
+      delimiter = '~',
+      quoteCharacter = '`',
+      value = {
+        "a.jsonl ~ {\"n\": 1}\\n"
+            + "{\"n\": oops}\\n"
+            + " ~ :2: not valid JSON: Unrecognized token 'oops'; each line must be one whole row",
+        "a.jsonl ~ {\"n\": 1}\\n{\"n\": ~ :2: not valid JSON: Unexpected end-of-input within/between Object entries; "
+            + "each line must be one whole row",
+        "a.jsonl ~ {\\n\"n\": 1\\n} ~ :1: not valid JSON: Unexpected end-of-input: expected close marker for Object; "
+            + "each line must be one whole row",
+        "a.jsonl ~ {\"n\": 1} {} ~ :1: not valid JSON: something follows the object; each line must be one whole row",
+        "a.jsonl ~ {\"n\": 1}\\n7 ~ :2: a row must be a JSON object, not a number",
+        "a.json ~ [{\"n\": 1},\\n\\n {\"n\" 2}] ~ :3: not valid JSON: Unexpected character ('2' (code 50)): "
+            + "was expecting a colon to separate field name and value",
+        "a.json ~ [{\"n\": 1},\\n[2]] ~ :2: a row must be a JSON object, not an array",
+        "a.json ~ [{\"n\": 1},\\n"
+            + "{\"n\": 2} ~ :2: not valid JSON: Unexpected end-of-input: expected close marker for Array",
+        "a.json ~ [{\"n\": 1}]\\n[] ~ :2: something follows the end of the array of rows",
+      })
   void saysWhereAFileIsMalformed(String name, String content, String message) throws IOException {
     Files.writeString(temp.resolve(name), content.replace("\\n", "\n"));
-    assertThatThrownBy(() -> rows(temp.resolve(name))).isInstanceOf(UserError.class)
+    assertThatThrownBy(() -> rows(temp.resolve(name)))
+        .isInstanceOf(UserError.class)
         .hasMessage(temp.resolve(name) + message);
   }
 
@@ -71,7 +80,8 @@ class DatasetFilesTest {
     bytes.write(0xE9); // Latin-1
     bytes.write("x\"}\n".getBytes(StandardCharsets.UTF_8));
     Files.write(temp.resolve("latin.jsonl"), bytes.toByteArray());
-    assertThatThrownBy(() -> rows(temp.resolve("latin.jsonl"))).isInstanceOf(UserError.class)
+    assertThatThrownBy(() -> rows(temp.resolve("latin.jsonl")))
+        .isInstanceOf(UserError.class)
         .hasMessageStartingWith(temp.resolve("latin.jsonl") + ":2: not valid JSON: Invalid UTF-8");
   }
 
@@ -79,14 +89,19 @@ class DatasetFilesTest {
   void resolvesFilesAndNames() throws IOException {
     Files.writeString(temp.resolve("own.jsonl"), "{}");
     Files.writeString(temp.resolve("talks.json"), "[]");
-    Files.writeString(temp.resolve("dataset_info.json"), """
+    Files.writeString(
+        temp.resolve("dataset_info.json"),
+        """
         {"talks": {"file_name": "talks.json", "formatting": "sharegpt", "num_samples": 5,
                    "columns": {"messages": "turns", "system": "sys"},
                    "tags": {"role_tag": "who", "content_tag": "says", "user_tag": "U", "assistant_tag": "A"}},
          "books": {"file_name": "own.jsonl", "columns": {"prompt": "body"}},
-         "plain": {"file_name": "own.jsonl"}}""");
-    List<DatasetSource> sources = DatasetSource.resolve(List.of("own.jsonl", "talks", "books", "plain"), temp, temp::resolve);
-    assertThat(sources).extracting(s -> s.file().getFileName().toString())
+         "plain": {"file_name": "own.jsonl"}}\
+        """);
+    List<DatasetSource> sources =
+        DatasetSource.resolve(List.of("own.jsonl", "talks", "books", "plain"), temp, temp::resolve);
+    assertThat(sources)
+        .extracting(s -> s.file().getFileName().toString())
         .containsExactly("own.jsonl", "talks.json", "own.jsonl", "own.jsonl");
     assertThat(sources).extracting(DatasetSource::form).containsExactly(null, Form.SHAREGPT, Form.ALPACA, null);
     assertThat(sources.get(1).samples()).isEqualTo(5);
@@ -104,25 +119,33 @@ class DatasetFilesTest {
     assertWrong("x", "dataset x is no file, and there is no " + info + " to look the name up in");
     Files.createDirectory(temp.resolve("folder"));
     assertWrong("folder", "dataset folder is a folder; name its files, separated by commas");
-    Files.writeString(info, """
+    Files.writeString(
+        info,
+        """
         {"hub": {"hf_hub_url": "someone/something"}, "pairs": {"file_name": "p.json", "ranking": true},
          "gone": {"file_name": "gone.json"}, "odd": {"file_name": "a.json", "formatting": "odd"},
-         "pictures": {"file_name": "a.json", "columns": {"images": "images"}}}""");
+         "pictures": {"file_name": "a.json", "columns": {"images": "images"}}}\
+        """);
     Files.writeString(temp.resolve("a.json"), "[]");
-    assertWrong("y", "dataset y is neither a file nor a name in " + info + ", which has hub, pairs, gone, odd, pictures");
-    assertWrong("hub", info + ": hub has no file_name; Hone reads local files only: download the dataset and name its file");
-    assertWrong("pairs", info + ": pairs is a preference dataset (ranking: true), which stages pt and sft cannot learn from");
+    assertWrong(
+        "y", "dataset y is neither a file nor a name in " + info + ", which has hub, pairs, gone, odd, pictures");
+    assertWrong(
+        "hub", info + ": hub has no file_name; Hone reads local files only: download the dataset and name its file");
+    assertWrong(
+        "pairs", info + ": pairs is a preference dataset (ranking: true), which stages pt and sft cannot learn from");
     assertWrong("gone", info + ": gone names the file " + temp.resolve("gone.json") + ", which does not exist");
     assertWrong("odd", info + ": odd: formatting is odd; known are alpaca, sharegpt and openai");
     assertWrong("pictures", info + ": pictures: the column images is not supported");
     Files.writeString(info, "{\n\"x\": }");
-    assertThatThrownBy(() -> DatasetSource.resolve(List.of("x"), temp, temp::resolve)).isInstanceOf(UserError.class)
+    assertThatThrownBy(() -> DatasetSource.resolve(List.of("x"), temp, temp::resolve))
+        .isInstanceOf(UserError.class)
         .hasMessageStartingWith(info + ":2: not valid JSON: ");
   }
 
   private void assertWrong(String name, String message) {
     assertThatThrownBy(() -> DatasetSource.resolve(List.of(name), temp, temp::resolve))
-        .isInstanceOf(UserError.class).hasMessage(message);
+        .isInstanceOf(UserError.class)
+        .hasMessage(message);
   }
 
   private List<String> rows(String name, String content) throws IOException {

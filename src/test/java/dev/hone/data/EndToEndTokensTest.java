@@ -14,7 +14,9 @@ import java.util.List;
 import java.util.stream.StreamSupport;
 import org.junit.jupiter.api.Test;
 
-/** The reference's end-to-end set: the first 48 alpaca records in plain_alpaca on stories260K, rows cut at their ends. */
+/**
+ * The reference's end-to-end set: the first 48 alpaca records in plain_alpaca on stories260K, rows cut at their ends.
+ */
 class EndToEndTokensTest {
   @Test
   void tokensAndLabelsOfAllRecordsAreTheReferences() throws IOException {

@@ -8,14 +8,17 @@ import java.nio.file.Path;
 import java.util.zip.GZIPInputStream;
 import org.junit.jupiter.api.Assumptions;
 
-/** Finds the reference files that are not committed: beside the clone in ../shared/golden, or where HONE_GOLDEN says. */
+/**
+ * Finds the reference files that are not committed: beside the clone in ../shared/golden, or where HONE_GOLDEN says.
+ */
 public final class GoldenFiles {
   private GoldenFiles() {}
 
   /** The file or folder below the golden folder; the test is skipped with a reason where it is absent. */
   public static Path find(String name) {
     String given = System.getenv("HONE_GOLDEN");
-    Path root = given != null ? Path.of(given) : Path.of(System.getProperty("hone.root", ".")).resolve("../shared/golden");
+    Path root =
+        given != null ? Path.of(given) : Path.of(System.getProperty("hone.root", ".")).resolve("../shared/golden");
     Path path = root.resolve(name).normalize();
     if (!Files.exists(path)) {
       System.out.println("skipped: " + path + " is not there (set HONE_GOLDEN to the folder of reference data)");

@@ -7,8 +7,9 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 
 /**
- * The committed tokenizer of src/test/resources/tokenizers/tiny: byte-level BPE, nine special tokens (0 {@code <unk>}, 1 {@code <s>},
- * 2 {@code </s>}, 3 {@code <pad>}, 4/5 chatml's, 6/7/8 llama3's), the 256 bytes, 20 merges; it carries stale truncation and padding.
+ * The committed tokenizer of src/test/resources/tokenizers/tiny: byte-level BPE, nine special tokens (0 {@code <unk>},
+ * 1 {@code <s>}, 2 {@code </s>}, 3 {@code <pad>}, 4/5 chatml's, 6/7/8 llama3's), the 256 bytes, 20 merges; it carries
+ * stale truncation and padding.
  */
 public final class TinyTokenizer {
   private TinyTokenizer() {}

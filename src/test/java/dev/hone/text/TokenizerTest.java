@@ -82,7 +82,8 @@ class TokenizerTest {
   @Test
   void takesIdsFromConfigWhenTheTokenizerNamesNone() throws IOException {
     TinyTokenizer.copy(temp, "{}");
-    Files.writeString(temp.resolve("config.json"), "{\"bos_token_id\": 1, \"eos_token_id\": [8, 2], \"pad_token_id\": null}");
+    Files.writeString(
+        temp.resolve("config.json"), "{\"bos_token_id\": 1, \"eos_token_id\": [8, 2], \"pad_token_id\": null}");
     try (Tokenizer tokenizer = Tokenizer.open(temp)) {
       assertThat(tokenizer.bosId()).isEqualTo(1);
       assertThat(tokenizer.eosId()).isEqualTo(8);
@@ -132,6 +133,19 @@ class TokenizerTest {
   }
 
   @Test
+  void doesNotWaitForeverForACharacter() {
+    try (Tokenizer tokenizer = TinyTokenizer.open()) {
+      int half = tokenizer.encode("€", false)[0];
+      StreamDecoder stream = tokenizer.stream(true);
+      StringBuilder text = new StringBuilder();
+      for (int i = 0; i < 20; i++) {
+        text.append(stream.push(half));
+      }
+      assertThat(text.append(stream.flush()).toString()).isEqualTo("\uFFFD".repeat(20));
+    }
+  }
+
+  @Test
   void replacesHalfASurrogatePair() {
     try (Tokenizer tokenizer = TinyTokenizer.open()) {
       assertThat(tokenizer.decode(tokenizer.encode("a\uD83Db\uDE00😀", false), false)).isEqualTo("a\uFFFDb\uFFFD😀");
@@ -143,31 +157,38 @@ class TokenizerTest {
   void refusesAMissingOrGarbledTokenizer() throws IOException {
     assertThat(Tokenizer.in(temp)).isFalse();
     Path file = temp.resolve("tokenizer.json");
-    assertThatThrownBy(() -> Tokenizer.open(temp)).isInstanceOf(UserError.class).hasMessage(
-        file + " is missing: put the model's tokenizer.json there, or train on tokenized data");
+    assertThatThrownBy(() -> Tokenizer.open(temp))
+        .isInstanceOf(UserError.class)
+        .hasMessage(file + " is missing: put the model's tokenizer.json there, or train on tokenized data");
 
     byte[] whole = Files.readAllBytes(TinyTokenizer.directory().resolve("tokenizer.json"));
     Files.write(file, java.util.Arrays.copyOf(whole, whole.length / 2));
-    assertThatThrownBy(() -> Tokenizer.open(temp)).isInstanceOf(UserError.class)
-        .hasMessageStartingWith(file + ":1: not valid JSON: ").hasMessageEndingWith("; fetch the file again");
+    assertThatThrownBy(() -> Tokenizer.open(temp))
+        .isInstanceOf(UserError.class)
+        .hasMessageStartingWith(file + ":1: not valid JSON: ")
+        .hasMessageEndingWith("; fetch the file again");
 
     Files.writeString(file, "{\"added_tokens\": []}");
-    assertThatThrownBy(() -> Tokenizer.open(temp)).isInstanceOf(UserError.class)
+    assertThatThrownBy(() -> Tokenizer.open(temp))
+        .isInstanceOf(UserError.class)
         .hasMessage(file + ": not a tokenizer: it has no \"model\"");
 
     Files.writeString(file, "[1]");
-    assertThatThrownBy(() -> Tokenizer.open(temp)).isInstanceOf(UserError.class)
+    assertThatThrownBy(() -> Tokenizer.open(temp))
+        .isInstanceOf(UserError.class)
         .hasMessage(file + ":1: not a tokenizer: a JSON object must stand here");
 
     Files.writeString(file, "{\"model\": {\"type\": \"Unheard\", \"vocab\": {}}}");
-    assertThatThrownBy(() -> Tokenizer.open(temp)).isInstanceOf(UserError.class)
+    assertThatThrownBy(() -> Tokenizer.open(temp))
+        .isInstanceOf(UserError.class)
         .hasMessageStartingWith(file + " is not a usable tokenizer: ");
   }
 
   @Test
   void namesAGarbledSideFile() throws IOException {
     TinyTokenizer.copy(temp, "{\n\"bos_token\": oops}");
-    assertThatThrownBy(() -> Tokenizer.open(temp)).isInstanceOf(UserError.class)
+    assertThatThrownBy(() -> Tokenizer.open(temp))
+        .isInstanceOf(UserError.class)
         .hasMessageStartingWith(temp.resolve("tokenizer_config.json") + ":2: not valid JSON: ");
   }
 
