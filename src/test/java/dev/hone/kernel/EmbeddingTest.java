@@ -1,6 +1,6 @@
 package dev.hone.kernel;
 
-import static dev.hone.testing.KernelCase.bf16;
+import static dev.hone.testing.GuardedTensors.bf16;
 import static dev.hone.testing.KernelCase.bytes;
 import static dev.hone.testing.KernelCase.dot;
 import static dev.hone.testing.KernelCase.read;

@@ -1,7 +1,7 @@
 package dev.hone.kernel;
 
+import static dev.hone.testing.GuardedTensors.bf16;
 import static dev.hone.testing.KernelCase.assertClose;
-import static dev.hone.testing.KernelCase.bf16;
 import static dev.hone.testing.KernelCase.bytes;
 import static dev.hone.testing.KernelCase.dot;
 import static dev.hone.testing.KernelCase.read;
@@ -112,7 +112,7 @@ class RmsNormTest {
       // dx over dy, y over x: the same bits
       var same = f.copy(dy);
       var dw2 = f.zeros("dw", DType.F32, c);
-      KernelCase.write(dw2, floats(before));
+      dw2.set(floats(before));
       f.kernels.rmsNormBackward(same, dw2, same, x, w, rstd, offset, false);
       assertThat(bytes(same)).isEqualTo(bytes(dx));
       assertThat(bytes(dw2)).isEqualTo(bytes(dw));

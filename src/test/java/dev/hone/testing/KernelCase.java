@@ -6,28 +6,21 @@ import dev.hone.kernel.cpu.CpuKernels;
 import dev.hone.kernel.cpu.CpuKernels.Isa;
 import dev.hone.tensor.DType;
 import dev.hone.tensor.Tensor;
-import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
-import java.util.ArrayList;
 import java.util.Arrays;
-import java.util.List;
 import java.util.Random;
 import java.util.stream.Stream;
 
 /**
- * One case of a CPU kernel test: an instruction set, random tensors, and a guard band before and after each of them,
- * which {@link #close} finds intact. Closing goes back to the best instruction set and the thread count found.
+ * One case of a CPU kernel test: an instruction set, random tensors, and guard bands around each ({@link
+ * GuardedTensors}), which {@link #close} finds intact. Closing goes back to the best instruction set and the thread count
+ * found.
  */
 public final class KernelCase implements AutoCloseable {
-  private static final int BAND = 128;
-  private static final byte MARK = (byte) 0xa5;
-
   public final CpuKernels kernels = new CpuKernels();
-  private final Arena arena = Arena.ofConfined();
+  private final GuardedTensors tensors = new GuardedTensors();
   private final Random random;
-  private final List<Tensor> tensors = new ArrayList<>();
-  private final List<MemorySegment> blocks = new ArrayList<>();
   private final int threads = kernels.threads();
 
   public KernelCase(Isa isa, long seed) {
@@ -44,35 +37,34 @@ public final class KernelCase implements AutoCloseable {
 
   /** A tensor of NaN (all bits set), so that an element that an op leaves out shows. */
   public Tensor output(String name, DType dtype, long... shape) {
-    long bytes = dtype.bytes(Arrays.stream(shape).reduce(1, (a, b) -> a * b));
-    MemorySegment block = arena.allocate(2 * BAND + bytes, 64);
-    block.fill(MARK);
-    block.asSlice(BAND, bytes).fill((byte) 0xff);
-    Tensor tensor = Tensor.of(arena, name, dtype, block.asSlice(BAND, bytes), shape);
-    tensors.add(tensor);
-    blocks.add(block);
-    return tensor;
+    return tensors.allocate(name, dtype, shape);
   }
 
   /** A tensor of zeros. */
   public Tensor zeros(String name, DType dtype, long... shape) {
-    Tensor tensor = output(name, dtype, shape);
-    tensor.zero();
-    return tensor;
+    return tensors.zeros(name, dtype, shape);
   }
 
   /** Normally distributed values, rounded to the dtype. */
   public Tensor normal(String name, DType dtype, double deviation, long... shape) {
-    Tensor tensor = output(name, dtype, shape);
-    float[] values = new float[(int) tensor.elements()];
+    return tensors.of(name, dtype, gaussians(deviation, shape), shape);
+  }
+
+  /** Normally distributed values, quantised twice to NF4. */
+  public Tensor nf4(String name, double deviation, long... shape) {
+    return tensors.nf4(kernels, name, true, gaussians(deviation, shape), shape);
+  }
+
+  private float[] gaussians(double deviation, long... shape) {
+    float[] values = new float[(int) Arrays.stream(shape).reduce(1, (a, b) -> a * b)];
     for (int i = 0; i < values.length; i++) {
       values[i] = (float) (deviation * random.nextGaussian());
     }
-    return write(tensor, values);
+    return values;
   }
 
   public Tensor of(String name, DType dtype, float[] values, long... shape) {
-    return write(output(name, dtype, shape), values);
+    return tensors.of(name, dtype, values, shape);
   }
 
   public Tensor ints(String name, int... values) {
@@ -82,23 +74,6 @@ public final class KernelCase implements AutoCloseable {
   /** Values below {@code bound}. */
   public Tensor randomInts(String name, int bound, int count) {
     return ints(name, random.ints(count, 0, bound).toArray());
-  }
-
-  /** Sets all elements, rounding to the tensor's dtype. */
-  public static Tensor write(Tensor tensor, float[] values) {
-    assertThat((long) values.length).isEqualTo(tensor.elements());
-    for (int i = 0; i < values.length; i++) {
-      switch (tensor.dtype()) {
-        case F32 -> tensor.data().setAtIndex(ValueLayout.JAVA_FLOAT, i, values[i]);
-        case BF16 -> {
-          short bits = (short) (Float.floatToRawIntBits(bf16(values[i])) >>> 16);
-          tensor.data().setAtIndex(ValueLayout.JAVA_SHORT, i, bits);
-        }
-        case F16 -> tensor.data().setAtIndex(ValueLayout.JAVA_SHORT, i, Float.floatToFloat16(values[i]));
-        default -> throw new IllegalArgumentException(tensor.toString());
-      }
-    }
-    return tensor;
   }
 
   /** A copy with guard bands of its own. */
@@ -127,15 +102,6 @@ public final class KernelCase implements AutoCloseable {
 
   public static byte[] bytes(Tensor tensor) {
     return tensor.data().asSlice(0, tensor.bytes()).toArray(ValueLayout.JAVA_BYTE);
-  }
-
-  /** Rounds to bf16, to nearest even. */
-  public static float bf16(float f) {
-    int bits = Float.floatToRawIntBits(f);
-    if (Float.isNaN(f)) {
-      return f;
-    }
-    return Float.intBitsToFloat((bits + 0x7fff + ((bits >>> 16) & 1)) & 0xffff0000);
   }
 
   /**
@@ -179,30 +145,23 @@ public final class KernelCase implements AutoCloseable {
     return (4 * narrow - wide) / 3;
   }
 
-  /** Writes base + step * direction. */
+  /** Writes base + step * direction into an F32 tensor. */
   public static void shift(Tensor tensor, double[] base, double[] direction, double step) {
     float[] values = new float[base.length];
     for (int i = 0; i < values.length; i++) {
       values[i] = (float) (base[i] + step * direction[i]);
     }
-    write(tensor, values);
+    tensor.set(values);
   }
 
   @Override
   public void close() {
     try {
-      for (int i = 0; i < blocks.size(); i++) {
-        byte[] bytes = blocks.get(i).toArray(ValueLayout.JAVA_BYTE);
-        for (int b = 0; b < BAND; b++) {
-          if (bytes[b] != MARK || bytes[bytes.length - 1 - b] != MARK) {
-            throw new AssertionError("written outside " + tensors.get(i));
-          }
-        }
-      }
+      assertThat(tensors.damage()).as("written outside a tensor").isNull();
     } finally {
       kernels.useThreads(threads);
       kernels.useIsa(kernels.bestIsa());
-      arena.close();
+      tensors.close();
     }
   }
 }
