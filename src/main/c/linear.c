@@ -11,6 +11,7 @@
  *            every operand rounded to bf16 (weights and an f32 dy too), products summed in f32, one rounding on the way out.
  * Mirrors.   LinearTest; blocked form for HONE_ISA_AVX2 and above: gemm.c
  */
+#include "gemm.h"
 #include "product.h"
 
 enum { WEIGHT_ROW = 0, INPUT_ROW = 1, SUM_ROW = 1 }; /* workspace slots */
@@ -45,7 +46,11 @@ int32_t hone_linear_forward(const hone_tensor *y, const hone_tensor *x, const ho
   HONE_CHECK2("linear_forward", w, HONE_WEIGHTS, -1, x->shape[1]);
   HONE_CHECK2("linear_forward", y, HONE_DTYPE_BIT(HONE_F32) | HONE_DTYPE_BIT(x->dtype), x->shape[0], w->shape[0]);
   if (bias) HONE_CHECK1("linear_forward", bias, HONE_FLOATS, w->shape[0]);
-  return forward_reference(y, x, w, bias);
+  if (hone_isa() == HONE_ISA_REFERENCE) return forward_reference(y, x, w, bias);
+  if (x->shape[0] <= HONE_GEMV_TOKENS) return hone_gemv("linear_forward", y, x, w, bias);
+  return hone_gemm("linear_forward", &(hone_gemm_result){.tensor = y, .bias = bias, .scale = 1},
+                   &(hone_gemm_operand){.tensor = x}, &(hone_gemm_operand){.tensor = w}, x->shape[1],
+                   x->dtype == HONE_BF16);
 }
 
 /* ---- backward to the input ---------------------------------------------------------------------------------------- */
@@ -74,7 +79,10 @@ int32_t hone_linear_backward_input(const hone_tensor *dx, const hone_tensor *dy,
   HONE_CHECK2("linear_backward_input", w, HONE_WEIGHTS, -1, -1);
   HONE_CHECK2("linear_backward_input", dy, HONE_ACTIVATIONS, -1, w->shape[0]);
   HONE_CHECK2("linear_backward_input", dx, HONE_ACTIVATIONS, dy->shape[0], w->shape[1]);
-  return backward_input_reference(dx, dy, w, accumulate);
+  if (hone_isa() == HONE_ISA_REFERENCE) return backward_input_reference(dx, dy, w, accumulate);
+  return hone_gemm("linear_backward_input", &(hone_gemm_result){.tensor = dx, .scale = 1, .accumulate = accumulate},
+                   &(hone_gemm_operand){.tensor = dy}, &(hone_gemm_operand){.tensor = w, .across = true}, w->shape[0],
+                   hone_product_is_bf16(dx, dy));
 }
 
 /* ---- backward to the weight --------------------------------------------------------------------------------------- */
@@ -118,7 +126,13 @@ int32_t hone_linear_backward_weight(const hone_tensor *dw, const hone_tensor *db
   HONE_CHECK2("linear_backward_weight", x, HONE_ACTIVATIONS, dy->shape[0], -1);
   HONE_CHECK2("linear_backward_weight", dw, HONE_DTYPE_BIT(HONE_F32), dy->shape[1], x->shape[1]);
   if (dbias) HONE_CHECK1("linear_backward_weight", dbias, HONE_DTYPE_BIT(HONE_F32), dy->shape[1]);
-  HONE_TRY(backward_weight_reference(dw, dy, x));
+  if (hone_isa() == HONE_ISA_REFERENCE) {
+    HONE_TRY(backward_weight_reference(dw, dy, x));
+  } else {
+    HONE_TRY(hone_gemm("linear_backward_weight", &(hone_gemm_result){.tensor = dw, .scale = 1, .accumulate = true},
+                       &(hone_gemm_operand){.tensor = dy, .across = true},
+                       &(hone_gemm_operand){.tensor = x, .across = true}, dy->shape[0], hone_product_is_bf16(dy, x)));
+  }
   if (dbias) backward_bias(dbias, dy);
   return HONE_OK;
 }

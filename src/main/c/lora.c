@@ -11,19 +11,20 @@
  *            (dy) is bf16: every operand rounded to bf16 (A, B and an f32 u or e too), sums in f32, u, e and y rounded once.
  * Mirrors.   LoraTest; blocked form for HONE_ISA_AVX2 and above: gemm.c
  */
+#include "gemm.h"
 #include "product.h"
 
 enum { X_ROW = 0, SUM_ROW = 1, WEIGHT_ROW = 2, RANK_ROW = 3 }; /* workspace slots */
 
 typedef struct lora_dropout {
-  uint64_t seed;
-  float p, scale; /* scale = 1 / (1-p) */
+  hone_mask mask;
+  float scale; /* 1 / (1-p) */
 } lora_dropout;
 
 /* row keeps its elements first .. first+n-1 of the mask and loses the others */
 static void drop(float *row, int64_t first, int64_t n, const lora_dropout *d) {
   for (int64_t i = 0; i < n; i++) {
-    if (hone_uniform(d->seed, (uint64_t)(first + i)) < d->p) row[i] = 0;
+    if (hone_uniform(d->mask.seed, (uint64_t)(first + i)) < d->mask.p) row[i] = 0;
   }
 }
 
@@ -32,7 +33,7 @@ static void masked_row(float *row, const hone_tensor *x, int64_t m, bool bf16, c
   int64_t K = x->shape[1];
   const float *in = hone_operand_row(row, x, m * K, K, bf16);
   if (in != row) memcpy(row, in, (size_t)K * sizeof(float));
-  if (d->p > 0) drop(row, m * K, K, d);
+  if (d->mask.p > 0) drop(row, m * K, K, d);
 }
 
 static float *row_buffer(int slot, int64_t n) { return hone_workspace(slot, (size_t)(n > 0 ? n : 1) * sizeof(float)); }
@@ -76,11 +77,21 @@ static int32_t forward_reference(const hone_tensor *y, const hone_tensor *u, con
   return failed ? hone_fail(HONE_OUT_OF_MEMORY, "lora_forward: no memory for rows of %lld", (long long)(K + N)) : HONE_OK;
 }
 
+static int32_t forward_blocked(const hone_tensor *y, const hone_tensor *u, const hone_tensor *x, const hone_tensor *a,
+                               const hone_tensor *b, float scale, const lora_dropout *d) {
+  const bool bf16 = hone_product_is_bf16(x, y);
+  HONE_TRY(hone_gemm("lora_forward", &(hone_gemm_result){.tensor = u, .scale = d->scale},
+                     &(hone_gemm_operand){.tensor = x, .mask = d->mask}, &(hone_gemm_operand){.tensor = a}, x->shape[1],
+                     bf16));
+  return hone_gemm("lora_forward", &(hone_gemm_result){.tensor = y, .scale = scale, .accumulate = true},
+                   &(hone_gemm_operand){.tensor = u}, &(hone_gemm_operand){.tensor = b}, u->shape[1], bf16);
+}
+
 int32_t hone_lora_forward(const hone_tensor *y, const hone_tensor *u, const hone_tensor *x, const hone_tensor *a,
                           const hone_tensor *b, float scale, float dropout, uint64_t seed) {
   HONE_TRY(check("lora_forward", y, u, x, a, b, dropout));
-  lora_dropout d = {seed, dropout, 1 / (1 - dropout)};
-  return forward_reference(y, u, x, a, b, scale, &d);
+  lora_dropout d = {{seed, dropout}, 1 / (1 - dropout)};
+  return (hone_isa() == HONE_ISA_REFERENCE ? forward_reference : forward_blocked)(y, u, x, a, b, scale, &d);
 }
 
 /* ---- backward ----------------------------------------------------------------------------------------------------- */
@@ -108,7 +119,7 @@ static bool backward_tokens(const hone_tensor *dx, const hone_tensor *e, const h
     for (int64_t r = 0; r < R; r++) {
       hone_axpy(sum, d->scale * hone_operand_at(e, m * R + r, bf16), hone_operand_row(weight, a, r * K, K, bf16), K);
     }
-    if (d->p > 0) drop(sum, m * K, K, d);
+    if (d->mask.p > 0) drop(sum, m * K, K, d);
     hone_store(dx, m * K, sum, K, true);
   }
   return !failed;
@@ -136,6 +147,26 @@ static int32_t backward_reference(const hone_tensor *dx, const hone_tensor *da, 
   return HONE_OK;
 }
 
+static int32_t backward_blocked(const hone_tensor *dx, const hone_tensor *da, const hone_tensor *db, const hone_tensor *e,
+                                const hone_tensor *dy, const hone_tensor *x, const hone_tensor *u, const hone_tensor *a,
+                                const hone_tensor *b, float scale, const lora_dropout *d) {
+  const int64_t M = x->shape[0], R = a->shape[0], N = b->shape[0];
+  const bool bf16 = hone_product_is_bf16(x, dy);
+  HONE_TRY(hone_gemm("lora_backward", &(hone_gemm_result){.tensor = e, .scale = scale},
+                     &(hone_gemm_operand){.tensor = dy}, &(hone_gemm_operand){.tensor = b, .across = true}, N, bf16));
+  if (dx) {
+    const hone_gemm_result sum = {.tensor = dx, .scale = d->scale, .accumulate = true, .mask = d->mask};
+    HONE_TRY(hone_gemm("lora_backward", &sum, &(hone_gemm_operand){.tensor = e},
+                       &(hone_gemm_operand){.tensor = a, .across = true}, R, bf16));
+  }
+  HONE_TRY(hone_gemm("lora_backward", &(hone_gemm_result){.tensor = da, .scale = d->scale, .accumulate = true},
+                     &(hone_gemm_operand){.tensor = e, .across = true},
+                     &(hone_gemm_operand){.tensor = x, .across = true, .mask = d->mask}, M, bf16));
+  return hone_gemm("lora_backward", &(hone_gemm_result){.tensor = db, .scale = scale, .accumulate = true},
+                   &(hone_gemm_operand){.tensor = dy, .across = true}, &(hone_gemm_operand){.tensor = u, .across = true}, M,
+                   bf16);
+}
+
 int32_t hone_lora_backward(const hone_tensor *dx, const hone_tensor *da, const hone_tensor *db, const hone_tensor *e,
                            const hone_tensor *dy, const hone_tensor *x, const hone_tensor *u, const hone_tensor *a,
                            const hone_tensor *b, float scale, float dropout, uint64_t seed) {
@@ -144,6 +175,7 @@ int32_t hone_lora_backward(const hone_tensor *dx, const hone_tensor *da, const h
   HONE_CHECK2("lora_backward", da, HONE_DTYPE_BIT(HONE_F32), a->shape[0], a->shape[1]);
   HONE_CHECK2("lora_backward", db, HONE_DTYPE_BIT(HONE_F32), b->shape[0], b->shape[1]);
   HONE_CHECK2("lora_backward", e, HONE_ACTIVATIONS, u->shape[0], u->shape[1]);
-  lora_dropout d = {seed, dropout, 1 / (1 - dropout)};
-  return backward_reference(dx, da, db, e, dy, x, u, a, b, scale, &d);
+  lora_dropout d = {{seed, dropout}, 1 / (1 - dropout)};
+  const bool plain = hone_isa() == HONE_ISA_REFERENCE;
+  return (plain ? backward_reference : backward_blocked)(dx, da, db, e, dy, x, u, a, b, scale, &d);
 }

@@ -1,0 +1,275 @@
+/*
+ * The blocked product: C = scale A B^T over operands of any dtype and orientation.
+ *
+ *            for each block of at most 1024 rows of A                        (one unless tokens are many)
+ *              pack the block of A into panels of tile height, all of k       shared, all threads pack; barrier
+ *              for each group of up to 4 column panels of B                   one task, any thread, one writer per C element
+ *                for each stretch of k: pack B's panels (decode, round, transpose), multiply every tile of the group
+ *                the last stretch finishes its tiles: scale, bias, mask, +=, rounding
+ *
+ * Shapes.    A (m,k) or (k,m), B (n,k) or (k,n), C (m,n). When m x n pads better the other way round, A and B change
+ *            places and tiles are stored transposed (a LoRA rank of 8 is 8 tile rows, not 8 of 32 columns).
+ * Memory.    B's panel (k stretch x 32 lanes) stays in L1, A's block in L2, B is decoded once per block of A. Scratch:
+ *            A's block <= 16 MiB of the calling thread; panels and sums of one group per thread.
+ * Rounding.  Sums run over k in order, in f32, by one thread: the result depends on neither thread count nor timing.
+ */
+#include "gemm.h"
+
+enum {
+  STRETCH = 256,             /* lanes of k a panel spans: 256 x 32 x 4 bytes = 32 KiB, L1 */
+  GROUP = 4,                 /* column panels of a task: 128 KiB packed, L2 */
+  BLOCK_ROWS = 1024,         /* of A */
+  BLOCK_BYTES = 16 << 20,    /* of A, packed */
+  PACK_PANELS = 8,           /* panels of A packed at a time, so that rows across k are read 8 tiles wide */
+  SHARED_SLOT = 2,           /* workspace: A's block */
+  THREAD_SLOT = 3,           /* workspace: B's panels, sums, rows being converted */
+  SMALL_PRODUCT = 64 * 1024, /* multiply-adds below which waking threads costs more than it saves */
+};
+
+typedef struct gemm {
+  const hone_gemm_kernel *kernel;
+  const hone_gemm_result *c;
+  const hone_gemm_operand *a, *b;
+  int64_t m, n, depth;
+  int64_t steps, stretches;      /* lanes of k; how many STRETCHes they make */
+  int64_t block_rows, tile_rows; /* rows of A at a time, and in a panel */
+  int64_t group, groups;         /* panels of B in a task; tasks */
+  int64_t splits;                /* tasks that share a group, each with its rows of A */
+  bool bf16, swapped;
+} gemm;
+
+static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
+
+static const hone_gemm_kernel *kernel_for(bool bf16) {
+  switch (hone_isa()) {
+#if defined(__x86_64__)
+    case HONE_ISA_AVX512_BF16:
+      return bf16 ? &hone_gemm_avx512bf16 : &hone_gemm_avx512;
+    case HONE_ISA_AVX512:
+      return &hone_gemm_avx512;
+    case HONE_ISA_AVX2:
+      return &hone_gemm_avx2;
+#endif
+    default:
+      return NULL;
+  }
+}
+
+/* ---- packing ------------------------------------------------------------------------------------------------------- */
+
+/* Whether the operand's elements are lanes (or halves of lanes) as they lie in memory. */
+static bool is_direct(const gemm *g, const hone_gemm_operand *o) {
+  return o->mask.p == 0 && o->tensor->dtype == (g->kernel->pairs ? HONE_BF16 : HONE_F32) && (g->kernel->pairs || !g->bf16);
+}
+
+/* n neighbouring elements as halves of lanes (pairs) or whole lanes. */
+static void load_row(const gemm *g, void *out, const hone_gemm_operand *o, int64_t offset, int64_t n) {
+  if (g->kernel->pairs) {
+    g->kernel->load_bf16(out, o->tensor, offset, n, &o->mask);
+    return;
+  }
+  g->kernel->load(out, o->tensor, offset, n);
+  if (o->mask.p > 0) g->kernel->drop(out, offset, n, &o->mask);
+  if (g->bf16 && o->tensor->dtype != HONE_BF16) g->kernel->round_bf16(out, n);
+}
+
+/* Rows first .. first+rows-1, depth from .. from+count-1, k running along the rows' memory, into panels of `width`. */
+static void pack_along(const gemm *g, uint32_t *out, const hone_gemm_operand *o, int64_t first, int64_t rows, int64_t width,
+                       bool padded, int64_t from, int64_t count, uint32_t *scratch) {
+  const int64_t per_lane = g->kernel->pairs ? 2 : 1, steps = ceil_div(count, per_lane), size = 4 / per_lane;
+  const int64_t ld = o->tensor->shape[1], strip = g->kernel->strip;
+  const bool direct = is_direct(g, o) && count % per_lane == 0;
+  for (int64_t panel = 0; panel < rows; panel += width, out += width * steps) {
+    const int64_t here = min64(width, rows - panel), stride = padded ? width : here;
+    for (int64_t i = 0; i < stride; i += strip) {
+      const int64_t some = here - i < 0 ? 0 : min64(strip, here - i), fill = min64(strip, stride - i);
+      const void *in = (const char *)o->tensor->data + ((first + panel + i) * ld + from) * size;
+      int64_t in_stride = ld * size;
+      if (!direct) {
+        in = scratch;
+        in_stride = STRETCH * 4;
+        for (int64_t r = 0; r < some; r++) {
+          if (steps) scratch[r * STRETCH + steps - 1] = 0; /* the half beyond an odd depth */
+          load_row(g, scratch + r * STRETCH, o, (first + panel + i + r) * ld + from, count);
+        }
+      }
+      g->kernel->transpose(out + i, stride, in, in_stride, (int32_t)some, (int32_t)fill, steps);
+    }
+  }
+}
+
+/* The same for an operand whose rows are neighbours in memory: (k, rows). */
+static void pack_across(const gemm *g, uint32_t *out, const hone_gemm_operand *o, int64_t first, int64_t rows, int64_t width,
+                        bool padded, int64_t from, int64_t count, uint32_t *scratch) {
+  const bool pairs = g->kernel->pairs, direct = is_direct(g, o);
+  const int64_t per_lane = pairs ? 2 : 1, steps = ceil_div(count, per_lane), size = 4 / per_lane;
+  const int64_t ld = o->tensor->shape[1];
+  for (int64_t s = 0; s < steps; s++) {
+    const void *row[2] = {scratch, scratch + STRETCH};
+    for (int64_t h = 0; h < per_lane; h++) {
+      const int64_t k = s * per_lane + h;
+      if (k >= count) {
+        memset(scratch + h * STRETCH, 0, (size_t)(rows * size));
+      } else if (direct) {
+        row[h] = (const char *)o->tensor->data + ((from + k) * ld + first) * size;
+      } else {
+        load_row(g, scratch + h * STRETCH, o, (from + k) * ld + first, rows);
+      }
+    }
+    for (int64_t panel = 0; panel < rows; panel += width) {
+      const int64_t here = min64(width, rows - panel), stride = padded ? width : here;
+      uint32_t *lanes = out + panel * steps + s * stride;
+      if (pairs) {
+        g->kernel->pair(lanes, (const uint16_t *)row[0] + panel, (const uint16_t *)row[1] + panel, here);
+      } else {
+        memcpy(lanes, (const uint32_t *)row[0] + panel, (size_t)here * 4);
+      }
+      if (here < stride) memset(lanes + here, 0, (size_t)(stride - here) * 4);
+    }
+  }
+}
+
+static void pack(const gemm *g, uint32_t *out, const hone_gemm_operand *o, int64_t first, int64_t rows, int64_t width,
+                 bool padded, int64_t stretch, uint32_t *scratch) {
+  const int64_t span = STRETCH * (g->kernel->pairs ? 2 : 1), from = stretch * span, count = min64(span, g->depth - from);
+  (o->across ? pack_across : pack_along)(g, out, o, first, rows, width, padded, from, count, scratch);
+}
+
+/* ---- the loops ------------------------------------------------------------------------------------------------------ */
+
+static int64_t steps_of(const gemm *g, int64_t stretch) { return min64(STRETCH, g->steps - stretch * STRETCH); }
+
+/* Panels first .. of A's block (rows base .. base+rows-1), every stretch of k, each stretch's panels together. */
+static void pack_block(const gemm *g, uint32_t *shared, int64_t base, int64_t rows, int64_t stretch, int64_t panel,
+                       uint32_t *scratch) {
+  const int64_t at = panel * g->tile_rows, some = min64(PACK_PANELS * g->tile_rows, rows - at);
+  uint32_t *out = shared + stretch * STRETCH * rows + at * steps_of(g, stretch);
+  pack(g, out, g->a, base + at, some, g->tile_rows, false, stretch, scratch);
+}
+
+/* One group of B's panels against the panels first .. last-1 of A's block. */
+static void multiply_group(const gemm *g, const uint32_t *shared, int64_t base, int64_t rows, int64_t group_at, int64_t first,
+                           int64_t last, uint32_t *panels, float *sums, uint32_t *scratch) {
+  const int64_t wide = g->kernel->columns, tile_size = g->kernel->rows * wide;
+  const int64_t column = group_at * g->group * wide, columns = min64(g->group * wide, g->n - column);
+  for (int64_t stretch = 0; stretch < g->stretches; stretch++) {
+    const int64_t steps = steps_of(g, stretch);
+    const uint32_t *block = shared + stretch * STRETCH * rows;
+    const bool done = stretch == g->stretches - 1;
+    pack(g, panels, g->b, column, columns, wide, true, stretch, scratch);
+    for (int64_t j = 0; j < columns; j += wide) {
+      for (int64_t i = first; i < last; i++) {
+        const int64_t row = i * g->tile_rows, height = min64(g->tile_rows, rows - row);
+        float *sum = g->stretches == 1 ? sums : sums + ((j / wide) * (last - first) + i - first) * tile_size;
+        g->kernel->tile((int32_t)height, steps, block + row * steps, panels + j * steps, sum, stretch > 0);
+        if (!done) continue;
+        const hone_gemm_place place = {base + row, column + j, (int32_t)height, (int32_t)min64(wide, columns - j), g->swapped};
+        g->kernel->finish(g->c, sum, &place);
+      }
+    }
+  }
+}
+
+static size_t align64(size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+static int32_t run(const char *op, const gemm *g) {
+  const int64_t wide = g->kernel->columns, tile_size = g->kernel->rows * wide;
+  const int64_t panels = ceil_div(g->block_rows, g->tile_rows);
+  const size_t packed = align64((size_t)(g->group * wide * STRETCH) * 4);
+  const size_t summed = align64((size_t)(g->stretches == 1 ? tile_size : g->group * panels * tile_size) * 4);
+  const size_t converted = (size_t)(g->kernel->strip > 2 ? g->kernel->strip : 2) * STRETCH * 4;
+  uint32_t *shared = hone_workspace(SHARED_SLOT, (size_t)(g->block_rows * g->steps) * 4);
+  bool failed = !shared;
+#pragma omp parallel if (g->m * g->n * g->depth > SMALL_PRODUCT)
+  {
+    char *mine = hone_workspace(THREAD_SLOT, packed + summed + converted);
+    if (!mine) {
+#pragma omp atomic write
+      failed = true;
+    }
+#pragma omp barrier
+    uint32_t *lanes = (uint32_t *)mine, *scratch = (uint32_t *)(mine + packed + summed);
+    float *sums = (float *)(mine + packed);
+    for (int64_t base = 0; base < g->m && !failed; base += g->block_rows) {
+      const int64_t rows = min64(g->block_rows, g->m - base), height = ceil_div(rows, g->tile_rows);
+#pragma omp for collapse(2) schedule(static)
+      for (int64_t stretch = 0; stretch < g->stretches; stretch++) {
+        for (int64_t panel = 0; panel < height; panel += PACK_PANELS) {
+          pack_block(g, shared, base, rows, stretch, panel, scratch);
+        }
+      }
+#pragma omp for schedule(dynamic, 1)
+      for (int64_t task = 0; task < g->groups * g->splits; task++) {
+        const int64_t part = task % g->splits;
+        multiply_group(g, shared, base, rows, task / g->splits, height * part / g->splits, height * (part + 1) / g->splits,
+                       lanes, sums, scratch);
+      }
+    }
+  }
+  return failed ? hone_fail(HONE_OUT_OF_MEMORY, "%s: no memory for packed panels", op) : HONE_OK;
+}
+
+/* ---- the plan ------------------------------------------------------------------------------------------------------- */
+
+/* Rows of A that tiles of the best height cover, times padded columns: what the tiles compute. */
+static int64_t padded_work(const hone_gemm_kernel *kernel, int64_t m, int64_t n) {
+  return m * ceil_div(n, kernel->columns) * kernel->columns;
+}
+
+int32_t hone_gemm(const char *op, const hone_gemm_result *c, const hone_gemm_operand *a, const hone_gemm_operand *b,
+                  int64_t depth, bool bf16) {
+  gemm g = {.kernel = kernel_for(bf16), .c = c, .a = a, .b = b, .depth = depth, .bf16 = bf16};
+  g.m = c->tensor->shape[0];
+  g.n = c->tensor->shape[1];
+  if (g.m == 0 || g.n == 0) return HONE_OK;
+  if (padded_work(g.kernel, g.n, g.m) < padded_work(g.kernel, g.m, g.n)) {
+    g.swapped = true;
+    g.a = b;
+    g.b = a;
+    g.m = c->tensor->shape[1];
+    g.n = c->tensor->shape[0];
+  }
+  g.steps = ceil_div(depth, g.kernel->pairs ? 2 : 1);
+  g.stretches = depth ? ceil_div(g.steps, STRETCH) : 1;
+  /* Blocks of equal size, tiles of equal height in them. */
+  int64_t most = BLOCK_BYTES / 4 / (g.steps ? g.steps : 1);
+  most = most > BLOCK_ROWS ? BLOCK_ROWS : most < 4 * g.kernel->rows ? 4 * g.kernel->rows : most;
+  g.block_rows = ceil_div(g.m, ceil_div(g.m, most));
+  const int64_t height = ceil_div(g.block_rows, g.kernel->rows);
+  g.tile_rows = ceil_div(g.block_rows, height);
+  /* At least four tasks a thread where there are columns for it; where there are not, several share a group's columns. */
+  const int64_t panels = ceil_div(g.n, g.kernel->columns), threads = hone_threads();
+  g.group = panels / (4 * threads) < 1 ? 1 : min64(GROUP, panels / (4 * threads));
+  g.groups = ceil_div(panels, g.group);
+  g.splits = g.groups >= threads ? 1 : min64(ceil_div(threads, g.groups), ceil_div(g.block_rows, g.tile_rows));
+  return run(op, &g);
+}
+
+/* ---- a few tokens ---------------------------------------------------------------------------------------------------- */
+
+int32_t hone_gemv(const char *op, const hone_tensor *y, const hone_tensor *x, const hone_tensor *w, const hone_tensor *bias) {
+  enum { ROWS_A_TASK = 16 };
+  const int64_t M = x->shape[0], K = x->shape[1], N = w->shape[0];
+  const bool bf16 = x->dtype == HONE_BF16;
+  const hone_gemm_kernel *kernel = kernel_for(bf16);
+  const float *inputs = x->data;
+  if (bf16) {
+    float *widened = hone_workspace(SHARED_SLOT, (size_t)(M * K + 1) * sizeof(float));
+    if (!widened) return hone_fail(HONE_OUT_OF_MEMORY, "%s: no memory for %lld inputs", op, (long long)(M * K));
+    kernel->load(widened, x, 0, M * K);
+    inputs = widened;
+  }
+#pragma omp parallel for schedule(static) if (M * N * K > SMALL_PRODUCT)
+  for (int64_t first = 0; first < N; first += ROWS_A_TASK) {
+    const int64_t count = min64(ROWS_A_TASK, N - first);
+    float sums[HONE_GEMV_TOKENS][ROWS_A_TASK], of_row[HONE_GEMV_TOKENS], add[ROWS_A_TASK] = {0};
+    if (bias) kernel->load(add, bias, first, count);
+    for (int64_t i = 0; i < count; i++) {
+      kernel->dot(of_row, inputs, K, (int32_t)M, w, (first + i) * K, K, bf16);
+      for (int64_t t = 0; t < M; t++) sums[t][i] = of_row[t] + add[i];
+    }
+    for (int64_t t = 0; t < M; t++) hone_store(y, t * N + first, sums[t], count, false);
+  }
+  return HONE_OK;
+}

@@ -1,0 +1,265 @@
+/*
+ * gemm_lanes.h - the body of one instruction set's gemm kernel, compiled once for each with its own flags.
+ *
+ * The including file defines: VEC (a vector of floats), WIDTH (its lanes), ROWS (of a full tile; a tile is two vectors wide),
+ * VLOAD, VSTORE, VZERO, VBROADCAST, VFMA (f32), VTILE (what one step of a tile does: f32 or bf16 pairs), VSUM (of lanes),
+ * VHALF (WIDTH f16 to f32), NF4_TABLE, nf4_table(code, absmax), VNF4 (WIDTH values of WIDTH / 2 bytes).
+ */
+#include <math.h>
+
+#include "gemm.h"
+#include "nf4.h"
+
+enum { COLUMNS = 2 * WIDTH, CHUNK = 512 };
+
+/* ---- the tile ----------------------------------------------------------------------------------------------------- */
+
+/* Every call has a constant `rows`, so that c lives in registers. */
+static inline __attribute__((always_inline)) void tile_rows(const int rows, int64_t steps, const uint32_t *lanes_a,
+                                                            const uint32_t *lanes_b, float *acc, bool add) {
+  const float *a = (const float *)lanes_a, *b = (const float *)lanes_b;
+  VEC c[ROWS][2];
+#pragma GCC unroll 16
+  for (int i = 0; i < rows; i++) {
+    c[i][0] = add ? VLOAD(acc + i * COLUMNS) : VZERO();
+    c[i][1] = add ? VLOAD(acc + i * COLUMNS + WIDTH) : VZERO();
+  }
+  for (int64_t s = 0; s < steps; s++, a += rows, b += COLUMNS) {
+    const VEC b0 = VLOAD(b), b1 = VLOAD(b + WIDTH);
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; i++) {
+      const VEC x = VBROADCAST(a + i);
+      c[i][0] = VTILE(x, b0, c[i][0]);
+      c[i][1] = VTILE(x, b1, c[i][1]);
+    }
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < rows; i++) {
+    VSTORE(acc + i * COLUMNS, c[i][0]);
+    VSTORE(acc + i * COLUMNS + WIDTH, c[i][1]);
+  }
+}
+
+#define TILE_CASE(n) \
+  case n:            \
+    tile_rows(n, steps, a, b, acc, add); \
+    return;
+
+static void tile(int32_t rows, int64_t steps, const uint32_t *a, const uint32_t *b, float *acc, bool add) {
+  switch (rows) {
+    TILE_CASE(1)
+    TILE_CASE(2)
+    TILE_CASE(3)
+    TILE_CASE(4)
+    TILE_CASE(5)
+    TILE_CASE(6)
+#if ROWS > 6
+    TILE_CASE(7)
+    TILE_CASE(8)
+    TILE_CASE(9)
+    TILE_CASE(10)
+    TILE_CASE(11)
+    TILE_CASE(12)
+    TILE_CASE(13)
+    TILE_CASE(14)
+#endif
+  }
+}
+
+/* ---- loading ------------------------------------------------------------------------------------------------------ */
+
+static void load_nf4(float *out, const hone_tensor *t, int64_t offset, int64_t n) {
+  const hone_quant *q = t->quant;
+  if (offset & 1 || n < WIDTH) { /* not at a byte: rare enough for the plain way */
+    hone_nf4_load(out, t, offset, n);
+    return;
+  }
+  const uint8_t *codes = t->data;
+  const int64_t end = offset + n;
+  int64_t block = q->block == 64 ? offset >> 6 : offset / q->block;
+  while (offset < end) {
+    int64_t stop = (block + 1) * q->block < end ? (block + 1) * q->block : end;
+    const NF4_TABLE table = nf4_table(q->code, hone_nf4_absmax(q, block++));
+    for (; offset + WIDTH <= stop; offset += WIDTH, out += WIDTH) VSTOREU(out, VNF4(table, codes + (offset >> 1)));
+    if (offset < stop) hone_nf4_load(out, t, offset, stop - offset);
+    out += stop - offset;
+    offset = stop;
+  }
+}
+
+static void load(float *out, const hone_tensor *t, int64_t offset, int64_t n) {
+  const uint16_t *half = (const uint16_t *)t->data + offset;
+  int64_t i = 0;
+  switch (t->dtype) {
+    case HONE_BF16:
+      for (; i < n; i++) out[i] = hone_bf16_to_f32(half[i]);
+      return;
+    case HONE_F16:
+      for (; i + WIDTH <= n; i += WIDTH) VSTOREU(out + i, VHALF(half + i));
+      for (; i < n; i++) out[i] = hone_f16_to_f32(half[i]);
+      return;
+    case HONE_NF4:
+      load_nf4(out, t, offset, n);
+      return;
+    default:
+      memcpy(out, (const float *)t->data + offset, (size_t)n * sizeof(float));
+  }
+}
+
+static inline uint16_t to_bf16(float f) {
+  uint32_t u = hone_f32_to_bits(f), rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16, quiet = (u >> 16) | 0x40u;
+  return (uint16_t)((u & 0x7fffffffu) > 0x7f800000u ? quiet : rounded);
+}
+
+static void round_bf16(float *x, int64_t n) {
+  for (int64_t i = 0; i < n; i++) x[i] = hone_bf16_to_f32(to_bf16(x[i]));
+}
+
+/* Lanes of a mask are independent: this loop vectorises. */
+static void drop(float *x, int64_t first, int64_t n, const hone_mask *mask) {
+  for (int64_t i = 0; i < n; i++) x[i] = hone_uniform(mask->seed, (uint64_t)(first + i)) < mask->p ? 0 : x[i];
+}
+
+static void load_bf16(uint16_t *out, const hone_tensor *t, int64_t offset, int64_t n, const hone_mask *mask) {
+  if (t->dtype == HONE_BF16 && mask->p == 0) {
+    memcpy(out, (const uint16_t *)t->data + offset, (size_t)n * sizeof *out);
+    return;
+  }
+  float values[CHUNK] __attribute__((aligned(64)));
+  for (int64_t at = 0; at < n; at += CHUNK) {
+    int64_t count = n - at < CHUNK ? n - at : CHUNK;
+    load(values, t, offset + at, count);
+    if (mask->p > 0) drop(values, offset + at, count, mask);
+    for (int64_t i = 0; i < count; i++) out[at + i] = to_bf16(values[i]);
+  }
+}
+
+static void pair(uint32_t *out, const uint16_t *first, const uint16_t *second, int64_t n) {
+  for (int64_t i = 0; i < n; i++) out[i] = first[i] | (uint32_t)second[i] << 16;
+}
+
+/* ---- finishing a tile --------------------------------------------------------------------------------------------- */
+
+static void store_row(const hone_tensor *t, int64_t offset, const float *in, int64_t n, bool accumulate) {
+  if (t->dtype == HONE_F32) {
+    float *out = (float *)t->data + offset;
+    if (accumulate) {
+      for (int64_t i = 0; i < n; i++) out[i] += in[i];
+    } else {
+      for (int64_t i = 0; i < n; i++) out[i] = in[i];
+    }
+  } else if (t->dtype == HONE_BF16) {
+    uint16_t *out = (uint16_t *)t->data + offset;
+    if (accumulate) {
+      for (int64_t i = 0; i < n; i++) out[i] = to_bf16(hone_bf16_to_f32(out[i]) + in[i]);
+    } else {
+      for (int64_t i = 0; i < n; i++) out[i] = to_bf16(in[i]);
+    }
+  } else {
+    hone_store(t, offset, in, n, accumulate);
+  }
+}
+
+/* Rows of the result are columns of the tile: each goes through a buffer. */
+static void finish_swapped(const hone_gemm_result *c, const float *acc, const hone_gemm_place *p) {
+  const int64_t stride = c->tensor->shape[1];
+  float bias[ROWS] = {0}, row[ROWS];
+  if (c->bias) load(bias, c->bias, p->row, p->rows);
+  for (int j = 0; j < p->columns; j++) {
+    int64_t at = (p->column + j) * stride + p->row;
+    for (int i = 0; i < p->rows; i++) row[i] = c->scale * acc[i * COLUMNS + j] + bias[i];
+    if (c->mask.p > 0) drop(row, at, p->rows, &c->mask);
+    store_row(c->tensor, at, row, p->rows, c->accumulate);
+  }
+}
+
+static void finish(const hone_gemm_result *c, const float *acc, const hone_gemm_place *p) {
+  if (p->swapped) {
+    finish_swapped(c, acc, p);
+    return;
+  }
+  const int64_t stride = c->tensor->shape[1];
+  float bias[COLUMNS] = {0}, row[COLUMNS];
+  if (c->bias) load(bias, c->bias, p->column, p->columns);
+  for (int i = 0; i < p->rows; i++) {
+    int64_t at = (p->row + i) * stride + p->column;
+    for (int j = 0; j < COLUMNS; j++) row[j] = c->scale * acc[i * COLUMNS + j] + bias[j];
+    if (c->mask.p > 0) drop(row, at, p->columns, &c->mask);
+    if (p->columns == COLUMNS) {
+      store_row(c->tensor, at, row, COLUMNS, c->accumulate);
+    } else {
+      store_row(c->tensor, at, row, p->columns, c->accumulate);
+    }
+  }
+}
+
+/* ---- dot products for decoding ------------------------------------------------------------------------------------ */
+
+/* One token or several against one stretch of weights, four running sums each where there is one token. */
+static inline __attribute__((always_inline)) void dot_chunk(const int tokens, VEC sum[][4], const float *x, int64_t stride,
+                                                            const float *w, int64_t n) {
+  const int chains = tokens == 1 ? 4 : tokens == 2 ? 2 : 1;
+  int64_t k = 0;
+  for (; k + chains * WIDTH <= n; k += chains * WIDTH) {
+#pragma GCC unroll 4
+    for (int c = 0; c < chains; c++) {
+      const VEC weight = VLOADU(w + k + c * WIDTH);
+#pragma GCC unroll 4
+      for (int t = 0; t < tokens; t++) sum[t][c] = VFMA(weight, VLOADU(x + t * stride + k + c * WIDTH), sum[t][c]);
+    }
+  }
+  for (; k < n; k += WIDTH) { /* the last lanes, padded with zeros */
+    float tail[WIDTH] = {0}, other[WIDTH];
+    int64_t count = n - k < WIDTH ? n - k : WIDTH;
+    memcpy(tail, w + k, (size_t)count * sizeof(float));
+    for (int t = 0; t < tokens; t++) {
+      memset(other, 0, sizeof other);
+      memcpy(other, x + t * stride + k, (size_t)count * sizeof(float));
+      sum[t][0] = VFMA(VLOADU(tail), VLOADU(other), sum[t][0]);
+    }
+  }
+}
+
+static inline __attribute__((always_inline)) void dot_tokens(const int tokens, float *out, const float *x, int64_t stride,
+                                                             const hone_tensor *w, int64_t offset, int64_t n, bool bf16) {
+  VEC sum[HONE_GEMV_TOKENS][4];
+  for (int t = 0; t < tokens; t++) {
+    for (int c = 0; c < 4; c++) sum[t][c] = VZERO();
+  }
+  if (w->dtype == HONE_F32 && !bf16) {
+    dot_chunk(tokens, sum, x, stride, (const float *)w->data + offset, n);
+  } else {
+    float values[CHUNK] __attribute__((aligned(64)));
+    for (int64_t at = 0; at < n; at += CHUNK) {
+      int64_t count = n - at < CHUNK ? n - at : CHUNK;
+      load(values, w, offset + at, count);
+      if (bf16 && w->dtype != HONE_BF16) round_bf16(values, count);
+      dot_chunk(tokens, sum, x + at, stride, values, count);
+    }
+  }
+  for (int t = 0; t < tokens; t++) out[t] = VSUM(VADD(VADD(sum[t][0], sum[t][1]), VADD(sum[t][2], sum[t][3])));
+}
+
+static void dot(float *out, const float *x, int64_t stride, int32_t tokens, const hone_tensor *w, int64_t offset, int64_t n,
+                bool bf16) {
+  switch (tokens) {
+    case 1:
+      dot_tokens(1, out, x, stride, w, offset, n, bf16);
+      return;
+    case 2:
+      dot_tokens(2, out, x, stride, w, offset, n, bf16);
+      return;
+    case 3:
+      dot_tokens(3, out, x, stride, w, offset, n, bf16);
+      return;
+    default:
+      dot_tokens(4, out, x, stride, w, offset, n, bf16);
+  }
+}
+
+#define GEMM_KERNEL(is_pairs)                                                                                            \
+  {                                                                                                                      \
+    .rows = ROWS, .columns = COLUMNS, .strip = WIDTH, .pairs = is_pairs, .tile = tile, .transpose = transpose,           \
+    .load = load, .load_bf16 = load_bf16, .round_bf16 = round_bf16, .pair = pair, .drop = drop, .finish = finish,        \
+    .dot = dot                                                                                                           \
+  }

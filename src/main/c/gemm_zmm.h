@@ -1,0 +1,73 @@
+/* gemm_zmm.h - 512-bit vectors for gemm_lanes.h: tiles of 14 x 32 leave four registers for B and the broadcasts. */
+#include <immintrin.h>
+#include <stdint.h>
+
+#define VEC __m512
+#define WIDTH 16
+#define ROWS 14
+#define VLOAD(p) _mm512_load_ps(p)
+#define VLOADU(p) _mm512_loadu_ps(p)
+#define VSTORE(p, v) _mm512_store_ps(p, v)
+#define VSTOREU(p, v) _mm512_storeu_ps(p, v)
+#define VZERO() _mm512_setzero_ps()
+#define VADD(a, b) _mm512_add_ps(a, b)
+#define VBROADCAST(p) _mm512_set1_ps(*(p))
+#define VFMA(a, b, c) _mm512_fmadd_ps(a, b, c)
+#define VSUM(v) _mm512_reduce_add_ps(v)
+#define VHALF(p) _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(p)))
+
+#define NF4_TABLE __m512
+static inline __m512 nf4_table(const float *code, float absmax) {
+  return _mm512_mul_ps(_mm512_loadu_ps(code), _mm512_set1_ps(absmax));
+}
+/* Byte j becomes lanes 2j (its high nibble) and 2j+1; vpermps looks at the low four bits only. */
+static inline __m512 nf4_values(__m512 table, const uint8_t *codes) {
+  __m512i bytes = _mm512_cvtepu8_epi64(_mm_loadl_epi64((const __m128i *)codes));
+  __m512i both = _mm512_shuffle_epi32(bytes, _MM_PERM_CCAA);
+  __m512i index = _mm512_srlv_epi32(both, _mm512_set1_epi64(4));
+  return _mm512_permutexvar_ps(index, table);
+}
+#define VNF4(table, p) nf4_values(table, p)
+
+static inline void transpose16(__m512i r[16]) {
+  __m512i t[16];
+  for (int i = 0; i < 16; i += 2) {
+    t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
+    t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
+  }
+  for (int i = 0; i < 16; i += 4) {
+    r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
+    r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
+    r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
+    r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
+  }
+  for (int i = 0; i < 4; i++) {
+    t[i] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0x88);
+    t[i + 4] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0xdd);
+    t[i + 8] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0x88);
+    t[i + 12] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0xdd);
+  }
+  for (int i = 0; i < 8; i++) {
+    r[i] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0x88);
+    r[i + 8] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0xdd);
+  }
+}
+
+static void transpose(uint32_t *out, int64_t width, const void *in, int64_t stride, int32_t rows, int32_t fill,
+                      int64_t steps) {
+  const __mmask16 kept = (__mmask16)((1u << fill) - 1);
+  for (int64_t s = 0; s < steps; s += 16) {
+    const int count = steps - s < 16 ? (int)(steps - s) : 16;
+    const __mmask16 present = (__mmask16)((1u << count) - 1);
+    __m512i r[16];
+    for (int i = 0; i < 16; i++) {
+      r[i] = i < rows ? _mm512_maskz_loadu_epi32(present, (const char *)in + i * stride + 4 * s) : _mm512_setzero_si512();
+    }
+    transpose16(r);
+    if (count == 16) {
+      for (int i = 0; i < 16; i++) _mm512_mask_storeu_epi32(out + (s + i) * width, kept, r[i]);
+    } else {
+      for (int i = 0; i < count; i++) _mm512_mask_storeu_epi32(out + (s + i) * width, kept, r[i]);
+    }
+  }
+}
