@@ -12,9 +12,10 @@
  * Shapes.    h (M,C) f32|bf16   u (V,C) f32|bf16|f16|nf4   targets (M) i32, a label or -100   loss (1) f64, accumulated
  *            dh (M,C) overwritten, zero in ignored rows, or null   du (V,C) f32, accumulated, or null   scratch u8
  *            A chunk is Tc rows that are not ignored: those that are cost nothing.
- * Memory.    Tc depends on V alone: as many rows, in sixteens, as 12 MiB of f32 logits hold, at least 16.
- *            scratch min(Tc, M) (4 V + C size(h) + 16) bytes (V = 32000: Tc = 96, 11.7 MiB of logits; V = 128256:
- *            Tc = 16, 7.8 MiB). U is read once a chunk, twice with dh.
+ * Memory.    Tc depends on V alone: as many rows, in sixteens, as 16 MiB of f32 logits hold, at least 32 (with fewer,
+ *            reading U costs more than multiplying by it). scratch min(Tc, M) (4 V + C size(h) + 16) bytes. Logits at
+ *            V = 32000: Tc = 128, 15.6 MiB; 128256: 32, 15.7 MiB; 262144: 32, 32 MiB. U is read once a chunk, twice
+ *            with dh.
  * Rounding.  Logits, exponentials and dz in f32 also when h is bf16; max exact; sums, lse and loss in f64; dh rounded
  *            once. The target's dz is formed in f64, where p_y - 1 cancels.
  * Mirrors.   Kernels.crossEntropy - CrossEntropyTest
@@ -23,11 +24,11 @@
 
 #include "rows.h"
 
-enum { IGNORED = -100, CHUNK_BYTES = 12 << 20, ROWS_STEP = 16 };
+enum { IGNORED = -100, CHUNK_BYTES = 16 << 20, ROWS_STEP = 16, LEAST_ROWS = 32 };
 
 static int64_t chunk_rows(int64_t vocab) {
   int64_t rows = CHUNK_BYTES / (vocab * (int64_t)sizeof(float)) / ROWS_STEP * ROWS_STEP;
-  return rows < ROWS_STEP ? ROWS_STEP : rows;
+  return rows < LEAST_ROWS ? LEAST_ROWS : rows;
 }
 
 /* Where the parts of the scratch lie, in bytes from its first multiple of 64. */

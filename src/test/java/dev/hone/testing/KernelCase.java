@@ -13,9 +13,9 @@ import java.util.Random;
 import java.util.stream.Stream;
 
 /**
- * One case of a CPU kernel test: an instruction set, random tensors, and guard bands around each ({@link
- * GuardedTensors}), which {@link #close} finds intact. Closing goes back to the best instruction set and the thread count
- * found.
+ * One case of a CPU kernel test: an instruction set, random tensors, and guard bands around each
+ * ({@link GuardedTensors}), which {@link #close} finds intact. Closing goes back to the best instruction set and the
+ * thread count found.
  */
 public final class KernelCase implements AutoCloseable {
   public final CpuKernels kernels = new CpuKernels();
