@@ -102,11 +102,14 @@ public final class CpuKernels implements Kernels {
 
   @Override
   public long crossEntropyScratchBytes(long tokens, long hidden, long vocab, DType compute) {
+    long bytes;
     try {
-      return (long) HoneH.CROSS_ENTROPY_SCRATCH_BYTES.invokeExact(tokens, hidden, vocab, compute.code());
+      bytes = (long) HoneH.CROSS_ENTROPY_SCRATCH_BYTES.invokeExact(tokens, hidden, vocab, compute.code());
     } catch (Throwable t) {
       throw mismatch("hone_cross_entropy_scratch_bytes", t);
     }
+    check(bytes < 0 ? 1 : 0);
+    return bytes;
   }
 
   @Override
