@@ -15,6 +15,8 @@
  */
 #include "gemm.h"
 
+#include "product.h"
+
 enum {
   STRETCH = 256,             /* lanes of k a panel spans: 256 x 32 x 4 bytes = 32 KiB, L1 */
   GROUP = 4,                 /* column panels of a task: 128 KiB packed, L2 */
@@ -23,7 +25,7 @@ enum {
   PACK_PANELS = 8,           /* panels of A packed at a time, so that rows across k are read 8 tiles wide */
   SHARED_SLOT = 2,           /* workspace: A's block */
   THREAD_SLOT = 3,           /* workspace: B's panels, sums, rows being converted */
-  SMALL_PRODUCT = 64 * 1024, /* multiply-adds below which waking threads costs more than it saves */
+  AHEAD = 8,                 /* rows across k fetched early: too short for the hardware to see a stream */
 };
 
 typedef struct gemm {
@@ -112,6 +114,8 @@ static void pack_across(const gemm *g, uint32_t *out, const hone_gemm_operand *o
       if (k >= count) {
         memset(scratch + h * STRETCH, 0, (size_t)(rows * size));
       } else if (direct) {
+        const char *later = (const char *)o->tensor->data + ((from + k + AHEAD) * ld + first) * size;
+        for (int64_t byte = 0; byte < rows * size; byte += 64) __builtin_prefetch(later + byte);
         row[h] = (const char *)o->tensor->data + ((from + k) * ld + first) * size;
       } else {
         load_row(g, scratch + h * STRETCH, o, (from + k) * ld + first, rows);
@@ -148,6 +152,15 @@ static void pack_block(const gemm *g, uint32_t *shared, int64_t base, int64_t ro
   pack(g, out, g->a, base + at, some, g->tile_rows, false, stretch, scratch);
 }
 
+/* Result rows lie far apart: their lines come while the tile is computed. */
+static void prefetch_result(const hone_tensor *t, const hone_gemm_place *p) {
+  const int64_t size = t->dtype == HONE_F32 ? 4 : 2;
+  for (int64_t i = 0; i < p->rows; i++) {
+    const char *line = (const char *)t->data + ((p->row + i) * t->shape[1] + p->column) * size;
+    for (int64_t byte = 0; byte < p->columns * size; byte += 64) __builtin_prefetch(line + byte, 1);
+  }
+}
+
 /* One group of B's panels against the panels first .. last-1 of A's block. */
 static void multiply_group(const gemm *g, const uint32_t *shared, int64_t base, int64_t rows, int64_t group_at, int64_t first,
                            int64_t last, uint32_t *panels, float *sums, uint32_t *scratch) {
@@ -162,9 +175,10 @@ static void multiply_group(const gemm *g, const uint32_t *shared, int64_t base, 
       for (int64_t i = first; i < last; i++) {
         const int64_t row = i * g->tile_rows, height = min64(g->tile_rows, rows - row);
         float *sum = g->stretches == 1 ? sums : sums + ((j / wide) * (last - first) + i - first) * tile_size;
+        const hone_gemm_place place = {base + row, column + j, (int32_t)height, (int32_t)min64(wide, columns - j), g->swapped};
+        if (done && !g->swapped) prefetch_result(g->c->tensor, &place);
         g->kernel->tile((int32_t)height, steps, block + row * steps, panels + j * steps, sum, stretch > 0);
         if (!done) continue;
-        const hone_gemm_place place = {base + row, column + j, (int32_t)height, (int32_t)min64(wide, columns - j), g->swapped};
         g->kernel->finish(g->c, sum, &place);
       }
     }
@@ -181,7 +195,7 @@ static int32_t run(const char *op, const gemm *g) {
   const size_t converted = (size_t)(g->kernel->strip > 2 ? g->kernel->strip : 2) * STRETCH * 4;
   uint32_t *shared = hone_workspace(SHARED_SLOT, (size_t)(g->block_rows * g->steps) * 4);
   bool failed = !shared;
-#pragma omp parallel if (g->m * g->n * g->depth > SMALL_PRODUCT)
+#pragma omp parallel if (g->m * g->n * g->depth > HONE_SMALL_PRODUCT)
   {
     char *mine = hone_workspace(THREAD_SLOT, packed + summed + converted);
     if (!mine) {
@@ -253,20 +267,23 @@ int32_t hone_gemv(const char *op, const hone_tensor *y, const hone_tensor *x, co
   const int64_t M = x->shape[0], K = x->shape[1], N = w->shape[0];
   const bool bf16 = x->dtype == HONE_BF16;
   const hone_gemm_kernel *kernel = kernel_for(bf16);
+  const int64_t wide = kernel->columns;
+  const bool split = w->dtype == HONE_NF4 && K % wide == 0 && w->quant->block % wide == 0;
   const float *inputs = x->data;
-  if (bf16) {
-    float *widened = hone_workspace(SHARED_SLOT, (size_t)(M * K + 1) * sizeof(float));
+  if (bf16 || split) {
+    float *widened = hone_workspace(SHARED_SLOT, (size_t)(2 * M * K + 1) * sizeof(float)), *ordered = widened + M * K;
     if (!widened) return hone_fail(HONE_OUT_OF_MEMORY, "%s: no memory for %lld inputs", op, (long long)(M * K));
     kernel->load(widened, x, 0, M * K);
-    inputs = widened;
+    for (int64_t i = 0; split && i < M * K; i++) ordered[i / wide * wide + i % wide / 2 + i % 2 * (wide / 2)] = widened[i];
+    inputs = split ? ordered : widened;
   }
-#pragma omp parallel for schedule(static) if (M * N * K > SMALL_PRODUCT)
+#pragma omp parallel for schedule(static) if (M * N * K > HONE_SMALL_PRODUCT)
   for (int64_t first = 0; first < N; first += ROWS_A_TASK) {
     const int64_t count = min64(ROWS_A_TASK, N - first);
     float sums[HONE_GEMV_TOKENS][ROWS_A_TASK], of_row[HONE_GEMV_TOKENS], add[ROWS_A_TASK] = {0};
     if (bias) kernel->load(add, bias, first, count);
     for (int64_t i = 0; i < count; i++) {
-      kernel->dot(of_row, inputs, K, (int32_t)M, w, (first + i) * K, K, bf16);
+      kernel->dot(of_row, inputs, K, (int32_t)M, w, (first + i) * K, K, bf16, split);
       for (int64_t t = 0; t < M; t++) sums[t][i] = of_row[t] + add[i];
     }
     for (int64_t t = 0; t < M; t++) hone_store(y, t * N + first, sums[t], count, false);

@@ -65,9 +65,10 @@ typedef struct hone_gemm_kernel {
   void (*pair)(uint32_t *out, const uint16_t *first, const uint16_t *second, int64_t n);
   void (*drop)(float *x, int64_t first, int64_t n, const hone_mask *mask);
   void (*finish)(const hone_gemm_result *c, const float *acc, const hone_gemm_place *place);
-  /* out[t] = sum_k x[t * stride + k] w[offset + k] for `tokens` <= HONE_GEMV_TOKENS */
+  /* out[t] = sum_k x[t * stride + k] w[offset + k] for `tokens` <= HONE_GEMV_TOKENS. With `split`, w is NF4, block, offset
+   * and n are multiples of `columns`, and x holds the even elements of each `columns` before the odd ones. */
   void (*dot)(float *out, const float *x, int64_t stride, int32_t tokens, const hone_tensor *w, int64_t offset, int64_t n,
-              bool bf16);
+              bool bf16, bool split);
 } hone_gemm_kernel;
 
 extern const hone_gemm_kernel hone_gemm_avx2, hone_gemm_avx512, hone_gemm_avx512bf16;

@@ -3,7 +3,8 @@
  *
  * The including file defines: VEC (a vector of floats), WIDTH (its lanes), ROWS (of a full tile; a tile is two vectors wide),
  * VLOAD, VSTORE, VZERO, VBROADCAST, VFMA (f32), VTILE (what one step of a tile does: f32 or bf16 pairs), VSUM (of lanes),
- * VHALF (WIDTH f16 to f32), NF4_TABLE, nf4_table(code, absmax), VNF4 (WIDTH values of WIDTH / 2 bytes).
+ * VHALF (WIDTH f16 to f32), NF4_TABLE, nf4_table(code, absmax), nf4_round (a table to bf16), VNF4 (WIDTH values of WIDTH / 2
+ * bytes), NF4_BYTES, VBYTES, VEVEN, VODD (the even and odd values of WIDTH bytes).
  */
 #include <math.h>
 
@@ -220,14 +221,39 @@ static inline __attribute__((always_inline)) void dot_chunk(const int tokens, VE
   }
 }
 
+/* NF4 in registers: x holds, for each 2 * WIDTH elements, first the even ones, then the odd ones. */
+static inline __attribute__((always_inline)) void dot_nf4(const int tokens, VEC sum[][4], const float *x, int64_t stride,
+                                                          const hone_tensor *w, int64_t offset, int64_t n, bool bf16) {
+  const hone_quant *q = w->quant;
+  const uint8_t *codes = (const uint8_t *)w->data + offset / 2;
+  int64_t block = offset / q->block, left = q->block - offset % q->block;
+  for (int64_t k = 0; k < n; left = q->block, block++) {
+    const int64_t stop = k + left < n ? k + left : n;
+    NF4_TABLE table = nf4_table(q->code, hone_nf4_absmax(q, block));
+    if (bf16) table = nf4_round(table); /* sixteen values instead of a block of them */
+    for (; k < stop; k += COLUMNS, codes += WIDTH) {
+      const NF4_BYTES bytes = VBYTES(codes);
+      const VEC even = VEVEN(table, bytes), odd = VODD(table, bytes);
+#pragma GCC unroll 4
+      for (int t = 0; t < tokens; t++) {
+        sum[t][0] = VFMA(even, VLOADU(x + t * stride + k), sum[t][0]);
+        sum[t][1] = VFMA(odd, VLOADU(x + t * stride + k + WIDTH), sum[t][1]);
+      }
+    }
+  }
+}
+
 static inline __attribute__((always_inline)) void dot_tokens(const int tokens, float *out, const float *x, int64_t stride,
-                                                             const hone_tensor *w, int64_t offset, int64_t n, bool bf16) {
+                                                             const hone_tensor *w, int64_t offset, int64_t n, bool bf16,
+                                                             bool split) {
   VEC sum[HONE_GEMV_TOKENS][4];
   for (int t = 0; t < tokens; t++) {
     for (int c = 0; c < 4; c++) sum[t][c] = VZERO();
   }
   if (w->dtype == HONE_F32 && !bf16) {
     dot_chunk(tokens, sum, x, stride, (const float *)w->data + offset, n);
+  } else if (split) {
+    dot_nf4(tokens, sum, x, stride, w, offset, n, bf16);
   } else {
     float values[CHUNK] __attribute__((aligned(64)));
     for (int64_t at = 0; at < n; at += CHUNK) {
@@ -241,19 +267,19 @@ static inline __attribute__((always_inline)) void dot_tokens(const int tokens, f
 }
 
 static void dot(float *out, const float *x, int64_t stride, int32_t tokens, const hone_tensor *w, int64_t offset, int64_t n,
-                bool bf16) {
+                bool bf16, bool split) {
   switch (tokens) {
     case 1:
-      dot_tokens(1, out, x, stride, w, offset, n, bf16);
+      dot_tokens(1, out, x, stride, w, offset, n, bf16, split);
       return;
     case 2:
-      dot_tokens(2, out, x, stride, w, offset, n, bf16);
+      dot_tokens(2, out, x, stride, w, offset, n, bf16, split);
       return;
     case 3:
-      dot_tokens(3, out, x, stride, w, offset, n, bf16);
+      dot_tokens(3, out, x, stride, w, offset, n, bf16, split);
       return;
     default:
-      dot_tokens(4, out, x, stride, w, offset, n, bf16);
+      dot_tokens(4, out, x, stride, w, offset, n, bf16, split);
   }
 }
 

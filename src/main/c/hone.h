@@ -111,13 +111,19 @@ HONE_API int32_t hone_rmsnorm_backward(const hone_tensor *dx, const hone_tensor 
 
 /* ---- linear: y = x W^T + b -------------------------------------------------------------------------------------- */
 
-/* y (M,N) =; x (M,K); w (N,K) F32|BF16|F16|NF4; bias (N) F32|BF16|F16 or null. y may be F32 when x is BF16. */
+/*
+ * One rule for the arithmetic of the three products: when any activation among the arguments (x, dx or dy) is BF16, all
+ * operands are rounded to bf16 - weights of any dtype, an F32 dy too - and summed in f32; else everything is f32 over exactly
+ * decoded weights. The dtypes of a call may differ, which is what chunked ops need: F32 logits from a BF16 h, and from an
+ * F32 dy a BF16 dx and the dw of a BF16 x. Any of them may be descriptors of rows inside a larger tensor.
+ */
+/* y (M,N) =; x (M,K); w (N,K) F32|BF16|F16|NF4; bias (N) F32|BF16|F16 or null. y has x's dtype or F32. */
 HONE_API int32_t hone_linear_forward(const hone_tensor *y, const hone_tensor *x, const hone_tensor *w,
                                      const hone_tensor *bias);
-/* dx (M,K) = or += dy W; dy (M,N); w as forward */
+/* dx (M,K) F32|BF16 = or += dy W; dy (M,N) F32|BF16; w as forward */
 HONE_API int32_t hone_linear_backward_input(const hone_tensor *dx, const hone_tensor *dy, const hone_tensor *w,
                                             int32_t accumulate);
-/* dw (N,K) F32 += dy^T x; dbias (N) F32 += or null */
+/* dw (N,K) F32 += dy^T x; dbias (N) F32 += or null; dy (M,N), x (M,K) F32|BF16 */
 HONE_API int32_t hone_linear_backward_weight(const hone_tensor *dw, const hone_tensor *dbias, const hone_tensor *dy,
                                              const hone_tensor *x);
 

@@ -24,7 +24,7 @@ static int32_t forward_reference(const hone_tensor *y, const hone_tensor *x, con
   const int64_t M = x->shape[0], K = x->shape[1], N = w->shape[0];
   const bool bf16 = x->dtype == HONE_BF16;
   bool failed = false;
-#pragma omp parallel for schedule(static) reduction(|| : failed)
+#pragma omp parallel for schedule(static) reduction(|| : failed) if (M * N * K > HONE_SMALL_PRODUCT)
   for (int64_t m = 0; m < M; m++) {
     float *x_buffer = hone_workspace(INPUT_ROW, floats(K)), *w_buffer = hone_workspace(WEIGHT_ROW, floats(K));
     if (!x_buffer || !w_buffer) {
@@ -59,7 +59,7 @@ static int32_t backward_input_reference(const hone_tensor *dx, const hone_tensor
   const int64_t M = dy->shape[0], K = w->shape[1], N = w->shape[0];
   const bool bf16 = hone_product_is_bf16(dx, dy);
   bool failed = false;
-#pragma omp parallel for schedule(static) reduction(|| : failed)
+#pragma omp parallel for schedule(static) reduction(|| : failed) if (M * N * K > HONE_SMALL_PRODUCT)
   for (int64_t m = 0; m < M; m++) {
     float *sum = hone_workspace(SUM_ROW, floats(K)), *w_buffer = hone_workspace(WEIGHT_ROW, floats(K));
     if (!sum || !w_buffer) {
@@ -91,7 +91,7 @@ static int32_t backward_weight_reference(const hone_tensor *dw, const hone_tenso
   const int64_t M = dy->shape[0], K = x->shape[1], N = dy->shape[1];
   const bool bf16 = hone_product_is_bf16(dy, x);
   bool failed = false;
-#pragma omp parallel for schedule(static) reduction(|| : failed)
+#pragma omp parallel for schedule(static) reduction(|| : failed) if (M * N * K > HONE_SMALL_PRODUCT)
   for (int64_t n = 0; n < N; n++) {
     float *sum = hone_workspace(SUM_ROW, floats(K)), *x_buffer = hone_workspace(WEIGHT_ROW, floats(K));
     if (!sum || !x_buffer) {

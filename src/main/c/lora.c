@@ -57,7 +57,7 @@ static int32_t forward_reference(const hone_tensor *y, const hone_tensor *u, con
   const int64_t M = x->shape[0], K = x->shape[1], R = a->shape[0], N = b->shape[0];
   const bool bf16 = hone_product_is_bf16(x, y);
   bool failed = false;
-#pragma omp parallel for schedule(static) reduction(|| : failed)
+#pragma omp parallel for schedule(static) reduction(|| : failed) if (M * N * K > HONE_SMALL_PRODUCT)
   for (int64_t m = 0; m < M; m++) {
     float *x_row = row_buffer(X_ROW, K), *sum = row_buffer(SUM_ROW, N);
     float *weight = row_buffer(WEIGHT_ROW, K + R), *u_row = row_buffer(RANK_ROW, R);
@@ -101,7 +101,7 @@ static bool backward_tokens(const hone_tensor *dx, const hone_tensor *e, const h
                             const hone_tensor *b, float scale, bool bf16, const lora_dropout *d) {
   const int64_t M = dy->shape[0], K = a->shape[1], R = a->shape[0], N = b->shape[0];
   bool failed = false;
-#pragma omp parallel for schedule(static) reduction(|| : failed)
+#pragma omp parallel for schedule(static) reduction(|| : failed) if (M * N * K > HONE_SMALL_PRODUCT)
   for (int64_t m = 0; m < M; m++) {
     float *weight = row_buffer(WEIGHT_ROW, K + R), *sum = row_buffer(SUM_ROW, K), *e_row = row_buffer(RANK_ROW, R);
     if (!weight || !sum || !e_row) {

@@ -4,6 +4,9 @@
 
 #include "internal.h"
 
+/* Multiply-adds below which waking threads costs more than it saves: 64 Ki take some microseconds. */
+enum { HONE_SMALL_PRODUCT = 64 * 1024 };
+
 /* A product takes bf16 operands, summed in f32, as soon as one activation in it is BF16; else it is f32 throughout. */
 static inline bool hone_product_is_bf16(const hone_tensor *p, const hone_tensor *q) {
   return p->dtype == HONE_BF16 || q->dtype == HONE_BF16;
