@@ -46,6 +46,8 @@ static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 static const hone_gemm_kernel *kernel_for(bool bf16) {
   switch (hone_isa()) {
 #if defined(__x86_64__)
+    case HONE_ISA_AMX:
+      return bf16 ? &hone_gemm_amx : &hone_gemm_avx512;
     case HONE_ISA_AVX512_BF16:
       return bf16 ? &hone_gemm_avx512bf16 : &hone_gemm_avx512;
     case HONE_ISA_AVX512:
@@ -76,13 +78,21 @@ static void load_row(const gemm *g, void *out, const hone_gemm_operand *o, int64
   if (g->bf16 && o->tensor->dtype != HONE_BF16) g->kernel->round_bf16(out, n);
 }
 
-/* Rows first .. first+rows-1, depth from .. from+count-1, k running along the rows' memory, into panels of `width`. */
-static void pack_along(const gemm *g, uint32_t *out, const hone_gemm_operand *o, int64_t first, int64_t rows, int64_t width,
-                       bool padded, int64_t from, int64_t count, uint32_t *scratch) {
-  const int64_t per_lane = g->kernel->pairs ? 2 : 1, steps = ceil_div(count, per_lane), size = 4 / per_lane;
+/* What is packed: rows first .. first+rows-1 of an operand by its depth from .. from+count-1, which are `steps` lanes;
+ * panels are `full` >= steps lanes long. */
+typedef struct part {
+  const hone_gemm_operand *o;
+  int64_t first, rows, from, count, steps, full;
+} part;
+
+/* k running along the rows' memory, into panels of `width`, the last one padded or narrower. */
+static void pack_along(const gemm *g, uint32_t *out, const part *p, int64_t width, bool padded, uint32_t *scratch) {
+  const hone_gemm_operand *o = p->o;
+  const int64_t per_lane = g->kernel->pairs ? 2 : 1, size = 4 / per_lane, steps = p->steps;
+  const int64_t first = p->first, rows = p->rows, from = p->from, count = p->count;
   const int64_t ld = o->tensor->shape[1], strip = g->kernel->strip;
   const bool direct = is_direct(g, o) && count % per_lane == 0;
-  for (int64_t panel = 0; panel < rows; panel += width, out += width * steps) {
+  for (int64_t panel = 0; panel < rows; panel += width, out += width * p->full) {
     const int64_t here = min64(width, rows - panel), stride = padded ? width : here;
     for (int64_t i = 0; i < stride; i += strip) {
       const int64_t some = here - i < 0 ? 0 : min64(strip, here - i), fill = min64(strip, stride - i);
@@ -102,10 +112,11 @@ static void pack_along(const gemm *g, uint32_t *out, const hone_gemm_operand *o,
 }
 
 /* The same for an operand whose rows are neighbours in memory: (k, rows). */
-static void pack_across(const gemm *g, uint32_t *out, const hone_gemm_operand *o, int64_t first, int64_t rows, int64_t width,
-                        bool padded, int64_t from, int64_t count, uint32_t *scratch) {
+static void pack_across(const gemm *g, uint32_t *out, const part *p, int64_t width, bool padded, uint32_t *scratch) {
+  const hone_gemm_operand *o = p->o;
   const bool pairs = g->kernel->pairs, direct = is_direct(g, o);
-  const int64_t per_lane = pairs ? 2 : 1, steps = ceil_div(count, per_lane), size = 4 / per_lane;
+  const int64_t per_lane = pairs ? 2 : 1, size = 4 / per_lane, steps = p->steps;
+  const int64_t first = p->first, rows = p->rows, from = p->from, count = p->count;
   const int64_t ld = o->tensor->shape[1];
   for (int64_t s = 0; s < steps; s++) {
     const void *row[2] = {scratch, scratch + STRETCH};
@@ -123,7 +134,7 @@ static void pack_across(const gemm *g, uint32_t *out, const hone_gemm_operand *o
     }
     for (int64_t panel = 0; panel < rows; panel += width) {
       const int64_t here = min64(width, rows - panel), stride = padded ? width : here;
-      uint32_t *lanes = out + panel * steps + s * stride;
+      uint32_t *lanes = out + panel * p->full + s * stride;
       if (pairs) {
         g->kernel->pair(lanes, (const uint16_t *)row[0] + panel, (const uint16_t *)row[1] + panel, here);
       } else {
@@ -134,22 +145,63 @@ static void pack_across(const gemm *g, uint32_t *out, const hone_gemm_operand *o
   }
 }
 
-static void pack(const gemm *g, uint32_t *out, const hone_gemm_operand *o, int64_t first, int64_t rows, int64_t width,
-                 bool padded, int64_t stretch, uint32_t *scratch) {
-  const int64_t span = STRETCH * (g->kernel->pairs ? 2 : 1), from = stretch * span, count = min64(span, g->depth - from);
-  (o->across ? pack_across : pack_along)(g, out, o, first, rows, width, padded, from, count, scratch);
+/* Panels of whole rows, padded with zero rows and lanes. */
+static void pack_whole(const gemm *g, uint32_t *out, const part *p, int64_t width, uint32_t *scratch) {
+  const hone_gemm_operand *o = p->o;
+  const int64_t full = p->full, strip = g->kernel->strip;
+  uint32_t *across = scratch + 2 * STRETCH;
+  for (int64_t panel = 0; panel < p->rows; panel += width, out += width * full) {
+    part some = *p;
+    some.first += panel;
+    some.rows = min64(width, p->rows - panel);
+    if (o->across) {
+      pack_across(g, across, &some, width, true, scratch);
+      for (int64_t s = 0; s < p->steps; s += strip) {
+        const int64_t lanes = min64(strip, p->steps - s), fill = min64(strip, full - s);
+        g->kernel->transpose(out + s, full, across + s * width, width * 4, (int32_t)lanes, (int32_t)fill, width);
+      }
+      continue;
+    }
+    for (int64_t i = 0; i < width; i++) {
+      uint16_t *row = (uint16_t *)(out + i * full);
+      const int64_t count = i < some.rows ? p->count : 0;
+      if (count) load_row(g, row, o, (some.first + i) * o->tensor->shape[1] + p->from, count);
+      memset(row + count, 0, (size_t)(2 * full - count) * sizeof *row);
+    }
+  }
+}
+
+static int64_t steps_of(const gemm *g, int64_t stretch) { return min64(STRETCH, g->steps - stretch * STRETCH); }
+
+/* One stretch of some rows of A (panels of g->tile_rows) or B (panels of the kernel's columns, always padded). */
+static void pack(const gemm *g, uint32_t *out, bool of_a, int64_t first, int64_t rows, int64_t stretch, uint32_t *scratch) {
+  const int64_t per_lane = g->kernel->pairs ? 2 : 1, span = STRETCH * per_lane, from = stretch * span;
+  const int64_t count = min64(span, g->depth - from), width = of_a ? g->tile_rows : g->kernel->columns;
+  const part p = {of_a ? g->a : g->b, first, rows, from, count, ceil_div(count, per_lane), steps_of(g, stretch)};
+  if (of_a && g->kernel->rows_whole) {
+    pack_whole(g, out, &p, width, scratch);
+    return;
+  }
+  (p.o->across ? pack_across : pack_along)(g, out, &p, width, !of_a, scratch);
+  for (int64_t panel = 0; panel < rows && p.full > p.steps; panel += width) { /* zero lanes behind the last step */
+    const int64_t stride = of_a ? min64(width, rows - panel) : width;
+    memset(out + panel * p.full + p.steps * stride, 0, (size_t)((p.full - p.steps) * stride) * 4);
+  }
 }
 
 /* ---- the loops ------------------------------------------------------------------------------------------------------ */
 
-static int64_t steps_of(const gemm *g, int64_t stretch) { return min64(STRETCH, g->steps - stretch * STRETCH); }
+/* Rows that a block of A takes in its packed form. */
+static int64_t packed_rows(const gemm *g, int64_t rows) {
+  return g->kernel->rows_whole ? ceil_div(rows, g->tile_rows) * g->tile_rows : rows;
+}
 
 /* Panels first .. of A's block (rows base .. base+rows-1), every stretch of k, each stretch's panels together. */
 static void pack_block(const gemm *g, uint32_t *shared, int64_t base, int64_t rows, int64_t stretch, int64_t panel,
                        uint32_t *scratch) {
   const int64_t at = panel * g->tile_rows, some = min64(PACK_PANELS * g->tile_rows, rows - at);
-  uint32_t *out = shared + stretch * STRETCH * rows + at * steps_of(g, stretch);
-  pack(g, out, g->a, base + at, some, g->tile_rows, false, stretch, scratch);
+  uint32_t *out = shared + stretch * STRETCH * packed_rows(g, rows) + at * steps_of(g, stretch);
+  pack(g, out, true, base + at, some, stretch, scratch);
 }
 
 /* Result rows lie far apart: their lines come while the tile is computed. */
@@ -168,9 +220,9 @@ static void multiply_group(const gemm *g, const uint32_t *shared, int64_t base, 
   const int64_t column = group_at * g->group * wide, columns = min64(g->group * wide, g->n - column);
   for (int64_t stretch = 0; stretch < g->stretches; stretch++) {
     const int64_t steps = steps_of(g, stretch);
-    const uint32_t *block = shared + stretch * STRETCH * rows;
+    const uint32_t *block = shared + stretch * STRETCH * packed_rows(g, rows);
     const bool done = stretch == g->stretches - 1;
-    pack(g, panels, g->b, column, columns, wide, true, stretch, scratch);
+    pack(g, panels, false, column, columns, stretch, scratch);
     for (int64_t j = 0; j < columns; j += wide) {
       for (int64_t i = first; i < last; i++) {
         const int64_t row = i * g->tile_rows, height = min64(g->tile_rows, rows - row);
@@ -192,8 +244,8 @@ static int32_t run(const char *op, const gemm *g) {
   const int64_t panels = ceil_div(g->block_rows, g->tile_rows);
   const size_t packed = align64((size_t)(g->group * wide * STRETCH) * 4);
   const size_t summed = align64((size_t)(g->stretches == 1 ? tile_size : g->group * panels * tile_size) * 4);
-  const size_t converted = (size_t)(g->kernel->strip > 2 ? g->kernel->strip : 2) * STRETCH * 4;
-  uint32_t *shared = hone_workspace(SHARED_SLOT, (size_t)(g->block_rows * g->steps) * 4);
+  const size_t converted = (size_t)((g->kernel->rows_whole ? 2 + g->kernel->rows : g->kernel->strip) * STRETCH) * 4;
+  uint32_t *shared = hone_workspace(SHARED_SLOT, (size_t)(packed_rows(g, g->block_rows) * g->steps) * 4);
   bool failed = !shared;
 #pragma omp parallel if (g->m * g->n * g->depth > HONE_SMALL_PRODUCT)
   {
@@ -205,6 +257,7 @@ static int32_t run(const char *op, const gemm *g) {
 #pragma omp barrier
     uint32_t *lanes = (uint32_t *)mine, *scratch = (uint32_t *)(mine + packed + summed);
     float *sums = (float *)(mine + packed);
+    if (g->kernel->begin) g->kernel->begin();
     for (int64_t base = 0; base < g->m && !failed; base += g->block_rows) {
       const int64_t rows = min64(g->block_rows, g->m - base), height = ceil_div(rows, g->tile_rows);
 #pragma omp for collapse(2) schedule(static)
@@ -220,6 +273,7 @@ static int32_t run(const char *op, const gemm *g) {
                        lanes, sums, scratch);
       }
     }
+    if (g->kernel->end) g->kernel->end();
   }
   return failed ? hone_fail(HONE_OUT_OF_MEMORY, "%s: no memory for packed panels", op) : HONE_OK;
 }
@@ -244,7 +298,7 @@ int32_t hone_gemm(const char *op, const hone_gemm_result *c, const hone_gemm_ope
     g.m = c->tensor->shape[1];
     g.n = c->tensor->shape[0];
   }
-  g.steps = ceil_div(depth, g.kernel->pairs ? 2 : 1);
+  g.steps = ceil_div(ceil_div(depth, g.kernel->pairs ? 2 : 1), g.kernel->depth) * g.kernel->depth;
   g.stretches = depth ? ceil_div(g.steps, STRETCH) : 1;
   /* Blocks of equal size, tiles of equal height in them. */
   int64_t most = BLOCK_BYTES / 4 / (g.steps ? g.steps : 1);
@@ -252,6 +306,7 @@ int32_t hone_gemm(const char *op, const hone_gemm_result *c, const hone_gemm_ope
   g.block_rows = ceil_div(g.m, ceil_div(g.m, most));
   const int64_t height = ceil_div(g.block_rows, g.kernel->rows);
   g.tile_rows = ceil_div(g.block_rows, height);
+  if (g.kernel->rows_whole) g.tile_rows = ceil_div(g.tile_rows, 16) * 16;
   /* At least four tasks a thread where there are columns for it; where there are not, several share a group's columns. */
   const int64_t panels = ceil_div(g.n, g.kernel->columns), threads = hone_threads();
   g.group = panels / (4 * threads) < 1 ? 1 : min64(GROUP, panels / (4 * threads));

@@ -53,7 +53,11 @@ typedef struct hone_gemm_place {
 typedef struct hone_gemm_kernel {
   int32_t rows, columns; /* of a full tile */
   int32_t strip;         /* operand rows that transpose() takes at a time */
+  int32_t depth;         /* steps of a panel are a multiple of this, padded with zero lanes */
   bool pairs;            /* lanes are bf16 pairs */
+  bool rows_whole;       /* A's panels hold row by row: lane (s,i) at i * steps + s, rows padded to 16 */
+  void (*begin)(void);   /* null, or what a thread does before its first and after its last tile */
+  void (*end)(void);
   /* acc[rows][columns] = or += panel a (width rows) by panel b (width columns) over `steps` lanes */
   void (*tile)(int32_t rows, int64_t steps, const uint32_t *a, const uint32_t *b, float *acc, bool add);
   /* out[s * width + i] = lane s of row i; rows <= strip. Writes `fill` >= rows lanes a step, zeros after the rows'. */
@@ -71,6 +75,6 @@ typedef struct hone_gemm_kernel {
               bool bf16, bool split);
 } hone_gemm_kernel;
 
-extern const hone_gemm_kernel hone_gemm_avx2, hone_gemm_avx512, hone_gemm_avx512bf16;
+extern const hone_gemm_kernel hone_gemm_avx2, hone_gemm_avx512, hone_gemm_avx512bf16, hone_gemm_amx;
 
 #endif

@@ -102,4 +102,4 @@ static void transpose(uint32_t *out, int64_t width, const void *in, int64_t stri
 
 #include "gemm_lanes.h"
 
-const hone_gemm_kernel hone_gemm_avx2 = GEMM_KERNEL(false);
+const hone_gemm_kernel hone_gemm_avx2 = {GEMM_COMMON, .rows = ROWS, .pairs = false, .depth = 1};

@@ -11,8 +11,9 @@
 #include "gemm.h"
 #include "nf4.h"
 
-enum { COLUMNS = 2 * WIDTH, CHUNK = 512 };
+enum { COLUMNS = 2 * WIDTH, CHUNK = 512, TILE_ROWS = 32 /* at most */ };
 
+#ifndef MATRIX_TILES /* the including file has tiles of its own */
 /* ---- the tile ----------------------------------------------------------------------------------------------------- */
 
 /* Every call has a constant `rows`, so that c lives in registers. */
@@ -66,6 +67,7 @@ static void tile(int32_t rows, int64_t steps, const uint32_t *a, const uint32_t 
 #endif
   }
 }
+#endif
 
 /* ---- loading ------------------------------------------------------------------------------------------------------ */
 
@@ -164,7 +166,7 @@ static void store_row(const hone_tensor *t, int64_t offset, const float *in, int
 /* Rows of the result are columns of the tile: each goes through a buffer. */
 static void finish_swapped(const hone_gemm_result *c, const float *acc, const hone_gemm_place *p) {
   const int64_t stride = c->tensor->shape[1];
-  float bias[ROWS] = {0}, row[ROWS];
+  float bias[TILE_ROWS] = {0}, row[TILE_ROWS];
   if (c->bias) load(bias, c->bias, p->row, p->rows);
   for (int j = 0; j < p->columns; j++) {
     int64_t at = (p->column + j) * stride + p->row;
@@ -283,9 +285,6 @@ static void dot(float *out, const float *x, int64_t stride, int32_t tokens, cons
   }
 }
 
-#define GEMM_KERNEL(is_pairs)                                                                                            \
-  {                                                                                                                      \
-    .rows = ROWS, .columns = COLUMNS, .strip = WIDTH, .pairs = is_pairs, .tile = tile, .transpose = transpose,           \
-    .load = load, .load_bf16 = load_bf16, .round_bf16 = round_bf16, .pair = pair, .drop = drop, .finish = finish,        \
-    .dot = dot                                                                                                           \
-  }
+#define GEMM_COMMON                                                                                                      \
+  .columns = COLUMNS, .strip = WIDTH, .tile = tile, .transpose = transpose, .load = load, .load_bf16 = load_bf16,        \
+  .round_bf16 = round_bf16, .pair = pair, .drop = drop, .finish = finish, .dot = dot
