@@ -3,7 +3,7 @@
  *
  *            for each block of at most 1024 rows of A                        (one unless tokens are many)
  *              pack the block of A into panels of tile height, all of k       shared, all threads pack; barrier
- *              for each group of up to 4 column panels of B                   one task, any thread, one writer per C element
+ *              for each group of up to 4 column panels of B                   one task, any thread; C has one writer
  *                for each stretch of k: pack B's panels (decode, round, transpose), multiply every tile of the group
  *                the last stretch finishes its tiles: scale, bias, mask, +=, rounding
  *
@@ -60,11 +60,12 @@ static const hone_gemm_kernel *kernel_for(bool bf16) {
   }
 }
 
-/* ---- packing ------------------------------------------------------------------------------------------------------- */
+/* ---- packing ----------------------------------------------------------------------------------------------------- */
 
 /* Whether the operand's elements are lanes (or halves of lanes) as they lie in memory. */
 static bool is_direct(const gemm *g, const hone_gemm_operand *o) {
-  return o->mask.p == 0 && o->tensor->dtype == (g->kernel->pairs ? HONE_BF16 : HONE_F32) && (g->kernel->pairs || !g->bf16);
+  if (o->mask.p > 0) return false;
+  return g->kernel->pairs ? o->tensor->dtype == HONE_BF16 : o->tensor->dtype == HONE_F32 && !g->bf16;
 }
 
 /* n neighbouring elements as halves of lanes (pairs) or whole lanes. */
@@ -174,7 +175,8 @@ static void pack_whole(const gemm *g, uint32_t *out, const part *p, int64_t widt
 static int64_t steps_of(const gemm *g, int64_t stretch) { return min64(STRETCH, g->steps - stretch * STRETCH); }
 
 /* One stretch of some rows of A (panels of g->tile_rows) or B (panels of the kernel's columns, always padded). */
-static void pack(const gemm *g, uint32_t *out, bool of_a, int64_t first, int64_t rows, int64_t stretch, uint32_t *scratch) {
+static void pack(const gemm *g, uint32_t *out, bool of_a, int64_t first, int64_t rows, int64_t stretch,
+                 uint32_t *scratch) {
   const int64_t per_lane = g->kernel->pairs ? 2 : 1, span = STRETCH * per_lane, from = stretch * span;
   const int64_t count = min64(span, g->depth - from), width = of_a ? g->tile_rows : g->kernel->columns;
   const part p = {of_a ? g->a : g->b, first, rows, from, count, ceil_div(count, per_lane), steps_of(g, stretch)};
@@ -189,7 +191,7 @@ static void pack(const gemm *g, uint32_t *out, bool of_a, int64_t first, int64_t
   }
 }
 
-/* ---- the loops ------------------------------------------------------------------------------------------------------ */
+/* ---- the loops --------------------------------------------------------------------------------------------------- */
 
 /* Rows that a block of A takes in its packed form. */
 static int64_t packed_rows(const gemm *g, int64_t rows) {
@@ -214,8 +216,8 @@ static void prefetch_result(const hone_tensor *t, const hone_gemm_place *p) {
 }
 
 /* One group of B's panels against the panels first .. last-1 of A's block. */
-static void multiply_group(const gemm *g, const uint32_t *shared, int64_t base, int64_t rows, int64_t group_at, int64_t first,
-                           int64_t last, uint32_t *panels, float *sums, uint32_t *scratch) {
+static void multiply_group(const gemm *g, const uint32_t *shared, int64_t base, int64_t rows, int64_t group_at,
+                           int64_t first, int64_t last, uint32_t *panels, float *sums, uint32_t *scratch) {
   const int64_t wide = g->kernel->columns, tile_size = g->kernel->rows * wide;
   const int64_t column = group_at * g->group * wide, columns = min64(g->group * wide, g->n - column);
   for (int64_t stretch = 0; stretch < g->stretches; stretch++) {
@@ -227,7 +229,8 @@ static void multiply_group(const gemm *g, const uint32_t *shared, int64_t base, 
       for (int64_t i = first; i < last; i++) {
         const int64_t row = i * g->tile_rows, height = min64(g->tile_rows, rows - row);
         float *sum = g->stretches == 1 ? sums : sums + ((j / wide) * (last - first) + i - first) * tile_size;
-        const hone_gemm_place place = {base + row, column + j, (int32_t)height, (int32_t)min64(wide, columns - j), g->swapped};
+        const hone_gemm_place place = {base + row, column + j, (int32_t)height, (int32_t)min64(wide, columns - j),
+                                       g->swapped};
         if (done && !g->swapped) prefetch_result(g->c->tensor, &place);
         g->kernel->tile((int32_t)height, steps, block + row * steps, panels + j * steps, sum, stretch > 0);
         if (!done) continue;
@@ -254,23 +257,23 @@ static int32_t run(const char *op, const gemm *g) {
 #pragma omp atomic write
       failed = true;
     }
-#pragma omp barrier
     uint32_t *lanes = (uint32_t *)mine, *scratch = (uint32_t *)(mine + packed + summed);
     float *sums = (float *)(mine + packed);
     if (g->kernel->begin) g->kernel->begin();
-    for (int64_t base = 0; base < g->m && !failed; base += g->block_rows) {
+    for (int64_t base = 0; base < g->m; base += g->block_rows) {
       const int64_t rows = min64(g->block_rows, g->m - base), height = ceil_div(rows, g->tile_rows);
 #pragma omp for collapse(2) schedule(static)
       for (int64_t stretch = 0; stretch < g->stretches; stretch++) {
         for (int64_t panel = 0; panel < height; panel += PACK_PANELS) {
-          pack_block(g, shared, base, rows, stretch, panel, scratch);
+          if (shared && mine) pack_block(g, shared, base, rows, stretch, panel, scratch);
         }
       }
 #pragma omp for schedule(dynamic, 1)
       for (int64_t task = 0; task < g->groups * g->splits; task++) {
         const int64_t part = task % g->splits;
-        multiply_group(g, shared, base, rows, task / g->splits, height * part / g->splits, height * (part + 1) / g->splits,
-                       lanes, sums, scratch);
+        if (failed) continue; /* known to all since the packing ended */
+        multiply_group(g, shared, base, rows, task / g->splits, height * part / g->splits,
+                       height * (part + 1) / g->splits, lanes, sums, scratch);
       }
     }
     if (g->kernel->end) g->kernel->end();
@@ -278,7 +281,7 @@ static int32_t run(const char *op, const gemm *g) {
   return failed ? hone_fail(HONE_OUT_OF_MEMORY, "%s: no memory for packed panels", op) : HONE_OK;
 }
 
-/* ---- the plan ------------------------------------------------------------------------------------------------------- */
+/* ---- the plan ---------------------------------------------------------------------------------------------------- */
 
 /* Rows of A that tiles of the best height cover, times padded columns: what the tiles compute. */
 static int64_t padded_work(const hone_gemm_kernel *kernel, int64_t m, int64_t n) {
@@ -307,7 +310,7 @@ int32_t hone_gemm(const char *op, const hone_gemm_result *c, const hone_gemm_ope
   const int64_t height = ceil_div(g.block_rows, g.kernel->rows);
   g.tile_rows = ceil_div(g.block_rows, height);
   if (g.kernel->rows_whole) g.tile_rows = ceil_div(g.tile_rows, 16) * 16;
-  /* At least four tasks a thread where there are columns for it; where there are not, several share a group's columns. */
+  /* At least four tasks a thread where there are columns for it, else several tasks share a group's columns. */
   const int64_t panels = ceil_div(g.n, g.kernel->columns), threads = hone_threads();
   g.group = panels / (4 * threads) < 1 ? 1 : min64(GROUP, panels / (4 * threads));
   g.groups = ceil_div(panels, g.group);
@@ -315,9 +318,10 @@ int32_t hone_gemm(const char *op, const hone_gemm_result *c, const hone_gemm_ope
   return run(op, &g);
 }
 
-/* ---- a few tokens ---------------------------------------------------------------------------------------------------- */
+/* ---- a few tokens ------------------------------------------------------------------------------------------------ */
 
-int32_t hone_gemv(const char *op, const hone_tensor *y, const hone_tensor *x, const hone_tensor *w, const hone_tensor *bias) {
+int32_t hone_gemv(const char *op, const hone_tensor *y, const hone_tensor *x, const hone_tensor *w,
+                  const hone_tensor *bias) {
   enum { ROWS_A_TASK = 16 };
   const int64_t M = x->shape[0], K = x->shape[1], N = w->shape[0];
   const bool bf16 = x->dtype == HONE_BF16;
@@ -329,7 +333,9 @@ int32_t hone_gemv(const char *op, const hone_tensor *y, const hone_tensor *x, co
     float *widened = hone_workspace(SHARED_SLOT, (size_t)(2 * M * K + 1) * sizeof(float)), *ordered = widened + M * K;
     if (!widened) return hone_fail(HONE_OUT_OF_MEMORY, "%s: no memory for %lld inputs", op, (long long)(M * K));
     kernel->load(widened, x, 0, M * K);
-    for (int64_t i = 0; split && i < M * K; i++) ordered[i / wide * wide + i % wide / 2 + i % 2 * (wide / 2)] = widened[i];
+    for (int64_t i = 0; split && i < M * K; i++) {
+      ordered[i / wide * wide + i % 2 * (wide / 2) + i % wide / 2] = widened[i];
+    }
     inputs = split ? ordered : widened;
   }
 #pragma omp parallel for schedule(static) if (M * N * K > HONE_SMALL_PRODUCT)

@@ -1,8 +1,9 @@
 /*
  * gemm_amx.c - bf16 tiles of 32 x 32 in the matrix registers: four sums of 16 x 16, two tiles of A, two of B.
  *
- * tdpbf16ps takes 16 rows of A by 32 k (16 lanes of pairs, rows whole) and 16 lanes of pairs by 16 columns of B, which is how
- * B's panels lie anyway. A's panels keep their rows whole (`rows_whole`), padded with zeros to 16 rows and 16 lanes.
+ * tdpbf16ps takes 16 rows of A by 32 k (16 lanes of pairs, rows whole) and 16 lanes of pairs by 16 columns of B, which
+ * is how B's panels lie anyway. A's panels keep their rows whole (`rows_whole`), padded with zeros to 16 rows and 16
+ * lanes.
  */
 #include "gemm_zmm.h"
 

@@ -75,7 +75,8 @@ static void transpose(uint32_t *out, int64_t width, const void *in, int64_t stri
     __m512i r[16];
     for (int i = 0; i < 16; i++) {
       _mm_prefetch((const char *)in + (i + rows) * stride + 4 * s, _MM_HINT_T0); /* the next strip */
-      r[i] = i < rows ? _mm512_maskz_loadu_epi32(present, (const char *)in + i * stride + 4 * s) : _mm512_setzero_si512();
+      const char *lanes = (const char *)in + i * stride + 4 * s;
+      r[i] = i < rows ? _mm512_maskz_loadu_epi32(present, lanes) : _mm512_setzero_si512();
     }
     transpose16(r);
     if (count == 16) {

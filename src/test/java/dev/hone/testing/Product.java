@@ -9,12 +9,13 @@ import java.util.function.DoubleSupplier;
 import java.util.function.IntToDoubleFunction;
 
 /**
- * C (m,n) = A (m,k) B^T (k,n), scaled and added to, in double precision, and the bound within which a kernel must come to it.
+ * C (m,n) = A (m,k) B^T (k,n), scaled and added to, in double precision, and the bound within which a kernel must come
+ * to it.
  *
- * <p>f32 arithmetic: for each element (k + 4) u (scale sum |a b| + |addend|) with u = 2^-24, the standard bound of a dot product
- * of k terms in any order of summation plus a few roundings at its end; one more of the output's own dtype. bf16 operands: at most
- * twice the largest error that the same product makes in double precision when its operands and its output are rounded to bf16,
- * above the f32 bound.
+ * <p>f32 arithmetic: for each element (k + 4) u (scale sum |a b| + |addend|) with u = 2^-24, the standard bound of a
+ * dot product of k terms in any order of summation plus a few roundings at its end; one more of the output's own dtype.
+ * bf16 operands: at most twice the largest error that the same product makes in double precision when its operands and
+ * its output are rounded to bf16, above the f32 bound.
  */
 public final class Product {
   private static final double F32_ROUNDING = 0x1p-24;
@@ -102,7 +103,8 @@ public final class Product {
       }
     }
     for (int i = 0; i < exact.length; i++) {
-      double bound = (k + 4) * F32_ROUNDING * magnitude[i] + 2 * naive + (bf16Out ? BF16_ROUNDING * Math.abs(exact[i]) : 0);
+      double store = bf16Out ? BF16_ROUNDING * Math.abs(exact[i]) : 0;
+      double bound = (k + 4) * F32_ROUNDING * magnitude[i] + 2 * naive + store;
       if (!(Math.abs(got[i] - exact[i]) <= bound + Float.MIN_NORMAL)) {
         throw new AssertionError(
             "%s: %s[%d,%d] = %s, want %s within %s".formatted(what, c, i / n, i % n, got[i], exact[i], bound));
@@ -131,9 +133,10 @@ public final class Product {
   }
 
   /**
-   * Fails unless {@code gradient} is the central difference of {@code loss} at every element of {@code parameter} (F32). For a loss
-   * that is linear in each element there is no truncation error, so the step is large (1/2) and what is left is the f32 rounding
-   * inside {@code loss}: 2e-5 of the gradient's size, allowed here with the largest gradient as measure.
+   * Fails unless {@code gradient} is the central difference of {@code loss} at every element of {@code parameter}
+   * (F32). For a loss that is linear in each element there is no truncation error, so the step is large (1/2) and what
+   * is left is the f32 rounding inside {@code loss}: 2e-5 of the gradient's size, allowed here with the largest
+   * gradient as measure.
    */
   public static void checkDifferences(Tensor parameter, Tensor gradient, DoubleSupplier loss) {
     float[] grad = gradient.toFloats();
