@@ -20,7 +20,8 @@ public final class CpuKernels implements Kernels {
     REFERENCE,
     AVX2,
     AVX512,
-    AVX512_BF16
+    AVX512_BF16,
+    AMX
   }
 
   public CpuKernels() {
