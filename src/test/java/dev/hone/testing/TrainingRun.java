@@ -77,7 +77,7 @@ public final class TrainingRun {
 
     @Override
     public boolean stopRequested() {
-      return polls++ == stopAtPoll;
+      return stopAtPoll >= 0 && polls++ >= stopAtPoll;
     }
 
     /** The loss of every step, in their order. */
