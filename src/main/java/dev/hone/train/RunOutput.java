@@ -64,7 +64,12 @@ final class RunOutput {
     } catch (IOException e) {
       throw new UserError(directory + " cannot be read: " + e.getMessage(), e);
     }
-    if (config.output().overwrite() || config.output().resumeFrom().isPresent()) {
+    if (config.output().resumeFrom().isPresent()) {
+      return;
+    }
+    if (config.output().overwrite()) {
+      requireKept(config, "model_name_or_path", config.model().directory());
+      config.model().adapter().ifPresent(adapter -> requireKept(config, "adapter_name_or_path", adapter));
       return;
     }
     for (String result : List.of("adapter_model.safetensors", "model.safetensors")) {
@@ -80,6 +85,18 @@ final class RunOutput {
           "%s: output_dir %s already holds %s of an earlier run; continue it with --resume, choose another folder or set"
               + " overwrite_output_dir: true",
           config.where("output_dir"), directory, checkpoints.getLast().getFileName());
+    }
+  }
+
+  /** A run must not begin with the removal of the checkpoint that it is to begin with. */
+  private static void requireKept(TrainConfig config, String key, Path input) {
+    Path whole = input.toAbsolutePath().normalize();
+    for (Path checkpoint : checkpoints(config.output().directory())) {
+      if (whole.startsWith(checkpoint.toAbsolutePath().normalize())) {
+        throw UserError.of(
+            "%s: %s is %s, which overwrite_output_dir would remove; choose another output_dir",
+            config.where(key), key, input);
+      }
     }
   }
 
@@ -106,13 +123,14 @@ final class RunOutput {
         folder -> {
           writeModel(folder);
           if (!config.output().saveOnlyModel()) {
-            Snapshot.writeOptimizer(folder, parameters, fingerprint);
+            Snapshot.writeOptimizer(folder, parameters, fingerprint, progress.unlogged());
           }
           Snapshot.writeState(folder, progress);
         });
     config.output().saveTotalLimit().ifPresent(limit -> {
-      List<Path> all = checkpoints(directory);
-      for (Path old : all.subList(0, Math.max(0, all.size() - Math.max(1, limit)))) {
+      // A run resumed from an older checkpoint may find newer ones: the one just written must not make room for them.
+      List<Path> others = checkpoints(directory).stream().filter(p -> !p.equals(target)).toList();
+      for (Path old : others.subList(0, Math.max(0, others.size() - (limit - 1)))) {
         delete(old);
       }
     });

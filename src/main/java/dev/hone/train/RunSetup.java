@@ -154,7 +154,15 @@ final class RunSetup implements AutoCloseable {
 
   private Snapshot.Start start(PeftAdapter adapter) {
     if (config.output().resumeFrom().isPresent()) {
-      return Snapshot.read(config.output().resumeFrom().get(), model.parameters(), fingerprint);
+      Path checkpoint = config.output().resumeFrom().get();
+      Snapshot.Start resumed = Snapshot.read(checkpoint, model.parameters(), fingerprint);
+      if (resumed.step() > totalSteps) {
+        throw UserError.of(
+            "%s has done %d steps and this run is to end after %d; raise %s",
+            checkpoint, resumed.step(), totalSteps,
+            config.schedule().maxSteps().isPresent() ? "max_steps" : "num_train_epochs");
+      }
+      return resumed;
     }
     if (adapter != null) {
       Adapters.load(adapter, model.parameters());

@@ -13,7 +13,11 @@ import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.List;
 import java.util.Map;
+import java.util.Set;
+import java.util.TreeSet;
 
 /**
  * What a run needs to go on bit for bit: the trained values and AdamW's moments in f32 ({@code optimizer.safetensors}), and how far it
@@ -23,19 +27,30 @@ import java.util.Map;
 final class Snapshot {
   private static final String OPTIMIZER = "optimizer.safetensors";
   private static final String STATE = "trainer_state.json";
+  private static final String FIRST_MOMENT = ".exp_avg";
+  private static final String SECOND_MOMENT = ".exp_avg_sq";
+  private static final String UNLOGGED_STEPS = "unlogged steps";
+  private static final String UNLOGGED_LOSS = "unlogged loss";
   private static final ObjectMapper JSON = new ObjectMapper();
 
   private Snapshot() {}
 
+  /** The steps since the last logged one: their number and the sum of their losses. */
+  record Unlogged(int steps, double loss) {
+    static final Unlogged NONE = new Unlogged(0, 0);
+  }
+
   /** Where a resumed run begins. */
-  record Start(int step, ArrayNode history) {
+  record Start(int step, ArrayNode history, Unlogged unlogged) {
     static Start fresh() {
-      return new Start(0, JSON.createArrayNode());
+      return new Start(0, JSON.createArrayNode(), Unlogged.NONE);
     }
   }
 
-  /** Progress in transformers' spelling. */
-  record Progress(int step, int totalSteps, double epoch, double epochs, int batch, int loggingSteps, ArrayNode history) {
+  /** How far a run has come; as JSON in transformers' spelling, which has no place for {@code unlogged}. */
+  record Progress(
+      int step, int totalSteps, double epoch, double epochs, int batch, int loggingSteps, ArrayNode history,
+      Unlogged unlogged) {
     String json() {
       ObjectNode state = JSON.createObjectNode();
       state.put("epoch", epoch).put("global_step", step).put("is_hyper_param_search", false);
@@ -52,13 +67,15 @@ final class Snapshot {
     AtomicFiles.writeText(folder.resolve(STATE), progress.json());
   }
 
-  static void writeOptimizer(Path folder, Parameters parameters, Map<String, String> fingerprint) {
+  static void writeOptimizer(Path folder, Parameters parameters, Map<String, String> fingerprint, Unlogged unlogged) {
     SafetensorsWriter writer = new SafetensorsWriter();
     fingerprint.forEach(writer::metadata);
+    writer.metadata(UNLOGGED_STEPS, Integer.toString(unlogged.steps()));
+    writer.metadata(UNLOGGED_LOSS, Double.toString(unlogged.loss()));
     for (Parameters.Parameter p : parameters.all()) {
       writer.add(p.name(), p.value());
-      writer.add(p.name() + ".exp_avg", p.m());
-      writer.add(p.name() + ".exp_avg_sq", p.v());
+      writer.add(p.name() + FIRST_MOMENT, p.m());
+      writer.add(p.name() + SECOND_MOMENT, p.v());
     }
     writer.write(folder.resolve(OPTIMIZER));
   }
@@ -78,18 +95,41 @@ final class Snapshot {
     try (Arena arena = Arena.ofConfined()) {
       SafetensorsFile file = SafetensorsFile.open(folder.resolve(OPTIMIZER), arena);
       fingerprint.forEach((key, want) -> requireSame(folder, key, file.metadata().get(key), want));
+      requireSameTensors(folder, file, parameters);
       for (Parameters.Parameter p : parameters.all()) {
-        if (!file.has(p.name()) || !file.has(p.name() + ".exp_avg") || !file.has(p.name() + ".exp_avg_sq")) {
-          throw UserError.of("%s has no state for %s: it belongs to a run that trained something else", folder, p.name());
-        }
         p.value().set(file.floats(p.name()));
-        p.m().set(file.floats(p.name() + ".exp_avg"));
-        p.v().set(file.floats(p.name() + ".exp_avg_sq"));
+        p.m().set(file.floats(p.name() + FIRST_MOMENT));
+        p.v().set(file.floats(p.name() + SECOND_MOMENT));
       }
       JsonNode state = JSON.readTree(stateFile.toFile());
-      return new Start(state.path("global_step").asInt(), state.withArray("log_history"));
+      Unlogged unlogged =
+          new Unlogged(
+              Integer.parseInt(file.metadata().getOrDefault(UNLOGGED_STEPS, "0")),
+              Double.parseDouble(file.metadata().getOrDefault(UNLOGGED_LOSS, "0")));
+      return new Start(state.path("global_step").asInt(), state.withArray("log_history"), unlogged);
     } catch (IOException e) {
       throw new UserError(stateFile + " cannot be read: " + e.getMessage(), e);
+    }
+  }
+
+  /** The checkpoint's trained tensors must be this run's, in the same shapes: another rank or target list has others. */
+  private static void requireSameTensors(Path folder, SafetensorsFile file, Parameters parameters) {
+    Set<String> stored = new TreeSet<>(file.names());
+    for (Parameters.Parameter p : parameters.all()) {
+      for (String name : List.of(p.name(), p.name() + FIRST_MOMENT, p.name() + SECOND_MOMENT)) {
+        if (!stored.remove(name)) {
+          throw UserError.of("%s has no %s, which this run trains; resume with the same settings", folder, name);
+        }
+        if (!Arrays.equals(file.shape(name), p.value().shape())) {
+          throw UserError.of(
+              "%s has %s of shape %s, this run trains it in %s; resume with the same settings",
+              folder, name, Arrays.toString(file.shape(name)), Arrays.toString(p.value().shape()));
+        }
+      }
+    }
+    if (!stored.isEmpty()) {
+      throw UserError.of(
+          "%s has trained %s, which this run does not; resume with the same settings", folder, stored.iterator().next());
     }
   }
 

@@ -111,7 +111,10 @@ public interface TrainListener {
 
   default void finished(Finished end) {}
 
-  /** Polled after each micro-batch: true makes the trainer save a checkpoint and return. */
+  /**
+   * Polled before each micro-batch; true makes the trainer save a checkpoint of the steps that are complete and return. It must
+   * stay true from then on.
+   */
   default boolean stopRequested() {
     return false;
   }

@@ -87,6 +87,8 @@ public final class Trainer {
       batches = setup.batches();
       totalSteps = setup.totalSteps();
       firstStep = start.step();
+      lossSinceLog = start.unlogged().loss();
+      stepsSinceLog = start.unlogged().steps();
       TrainConfig.Schedule s = config.schedule();
       schedule =
           new LearningRate(s.scheduler(), config.optimizer().learningRate(), s.warmup(totalSteps), totalSteps);
@@ -203,6 +205,9 @@ public final class Trainer {
       double sum = 0;
       long valid = 0;
       for (int i = 0; i < rows.stepsPerEpoch(); i++) {
+        if (listener.stopRequested()) {
+          return; // the next step sees it too, and saves
+        }
         for (MicroBatch batch : rows.step(i)) {
           sum += model.evaluate(batch);
           valid += batch.validTargets();
@@ -224,7 +229,7 @@ public final class Trainer {
     private Snapshot.Progress progress(int done) {
       return new Snapshot.Progress(
           done, totalSteps, batches.epochAfter(done), config.schedule().epochs(), config.schedule().batch(),
-          config.output().loggingSteps(), log.history());
+          config.output().loggingSteps(), log.history(), new Snapshot.Unlogged(stepsSinceLog, lossSinceLog));
     }
 
     private TrainListener.Finished finished(Path result, int steps, boolean interrupted) {
