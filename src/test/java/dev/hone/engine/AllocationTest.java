@@ -1,0 +1,92 @@
+package dev.hone.engine;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
+
+import com.sun.management.ThreadMXBean;
+import dev.hone.data.Example;
+import dev.hone.data.MicroBatch;
+import dev.hone.kernel.cpu.CpuKernels;
+import dev.hone.tensor.DType;
+import dev.hone.testing.Golden;
+import java.lang.management.ManagementFactory;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Random;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/** All memory of a training step is taken beforehand: what it allocates on the heap is small and does not grow with its tokens. */
+class AllocationTest {
+  /** Small objects of the binding's and the walk's own, which the compiler may or may not remove; nothing of a token's. */
+  private static final long BYTES = 2048;
+
+  private static MicroBatch batch(int rows, int length) {
+    Random random = new Random(rows);
+    List<Example> examples = new ArrayList<>();
+    for (int r = 0; r < rows; r++) {
+      int[] ids = random.ints(length, 3, 500).toArray();
+      examples.add(Example.of(ids, ids.clone()));
+    }
+    return MicroBatch.of(examples);
+  }
+
+  private static ThreadMXBean meter() {
+    boolean there = ManagementFactory.getThreadMXBean() instanceof ThreadMXBean bean
+        && bean.isThreadAllocatedMemorySupported();
+    assumeTrue(there, "skipped: this JVM does not count a thread's allocations");
+    return (ThreadMXBean) ManagementFactory.getThreadMXBean();
+  }
+
+  /** Bytes of one call, once the calls before it have warmed the code up: the least of many. */
+  private static long bytes(ThreadMXBean meter, Runnable call) {
+    long least = Long.MAX_VALUE;
+    for (int i = 0; i < 200; i++) {
+      long before = meter.getCurrentThreadAllocatedBytes();
+      call.run();
+      least = Math.min(least, meter.getCurrentThreadAllocatedBytes() - before);
+    }
+    return least;
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"models/llama", "models/gemma2", "models/qwen3", "qlora/llama_nf4_dq"})
+  void aMicroBatchAllocatesNothingPerToken(String model) {
+    ThreadMXBean meter = meter();
+    Path folder = Golden.committed(model);
+    try (CpuKernels kernels = new CpuKernels();
+        BaseModel base = BaseModel.open(folder);
+        Model trained = GoldenModelTest.open(kernels, base, folder.resolve("golden"), true, DType.F32)) {
+      kernels.useThreads(1);
+      MicroBatch small = batch(1, 8);
+      MicroBatch large = batch(4, 48);
+      long few = bytes(meter, () -> trained.train(small, 1, 7, 0));
+      long many = bytes(meter, () -> trained.train(large, 1, 7, 0));
+      System.out.printf("%s: %d bytes a micro-batch of 8 tokens, %d of 192%n", model, few, many);
+      assertThat(many).as("24 times the tokens").isLessThanOrEqualTo(few + 64);
+      assertThat(few).isLessThan(BYTES);
+      long evaluating = bytes(meter, () -> trained.evaluate(large));
+      assertThat(evaluating).isLessThan(BYTES);
+    }
+  }
+
+  @Test
+  void theOptimiserAllocatesNothing() {
+    ThreadMXBean meter = meter();
+    Path folder = Golden.committed("models/llama");
+    try (CpuKernels kernels = new CpuKernels();
+        BaseModel base = BaseModel.open(folder);
+        Model model = GoldenModelTest.open(kernels, base, folder.resolve("golden"), false, DType.F32)) {
+      Parameters.AdamW adam = new Parameters.AdamW(1e-3f, 0.9f, 0.999f, 1e-8f, 0);
+      long bytes = bytes(meter, () -> {
+        model.parameters().zeroGradients();
+        model.parameters().gradientNorm(kernels);
+        model.parameters().step(kernels, adam, 1, 1);
+      });
+      System.out.printf("optimiser: %d bytes a step%n", bytes);
+      assertThat(bytes).isLessThan(BYTES);
+    }
+  }
+}
