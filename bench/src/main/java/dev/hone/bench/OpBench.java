@@ -41,6 +41,9 @@ public abstract class OpBench {
   /** Makes the tensors of {@code size}. */
   protected abstract void prepare(Shape size);
 
+  /** Closes what {@link #prepare} opened beside tensors. JMH would call an overridden {@link #close} twice. */
+  protected void release() {}
+
   @Setup
   public void open() {
     int threads = Integer.getInteger(THREADS, 0);
@@ -52,6 +55,7 @@ public abstract class OpBench {
 
   @TearDown
   public void close() {
+    release();
     arena.close();
     kernels.close();
   }

@@ -16,7 +16,6 @@ import java.util.List;
 import java.util.stream.IntStream;
 import org.openjdk.jmh.annotations.Benchmark;
 import org.openjdk.jmh.annotations.Param;
-import org.openjdk.jmh.annotations.TearDown;
 
 /**
  * One optimiser step of the trainer (LoRA r = 16 on all linears): gradients cleared, forward and backward, norm, clipping, AdamW;
@@ -112,9 +111,7 @@ public class StepBench extends OpBench {
   }
 
   @Override
-  @TearDown
-  public void close() {
+  protected void release() {
     model.close();
-    super.close();
   }
 }
