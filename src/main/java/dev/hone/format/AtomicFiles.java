@@ -86,6 +86,11 @@ public final class AtomicFiles {
       restore(old, target, e);
       removeQuietly(temporary, e);
       throw failed(target, e);
+    } catch (UserError e) {
+      restore(old, target, e);
+      removeQuietly(temporary, e);
+      // A reader knows the folder by the name it was to have.
+      throw new UserError(e.getMessage().replace(temporary.toString(), target.toString()), e);
     } catch (RuntimeException | Error e) {
       restore(old, target, e);
       removeQuietly(temporary, e);

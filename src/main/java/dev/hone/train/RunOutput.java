@@ -118,15 +118,19 @@ final class RunOutput {
   /** Writes checkpoint-N and removes the oldest ones over the limit. */
   Path checkpoint(Snapshot.Progress progress) {
     Path target = directory.resolve(CHECKPOINT + progress.step());
-    AtomicFiles.writeFolder(
-        target,
-        folder -> {
-          writeModel(folder);
-          if (!config.output().saveOnlyModel()) {
-            Snapshot.writeOptimizer(folder, parameters, fingerprint, progress.unlogged());
-          }
-          Snapshot.writeState(folder, progress);
-        });
+    try {
+      AtomicFiles.writeFolder(
+          target,
+          folder -> {
+            writeModel(folder);
+            if (!config.output().saveOnlyModel()) {
+              Snapshot.writeOptimizer(folder, parameters, fingerprint, progress.unlogged());
+            }
+            Snapshot.writeState(folder, progress);
+          });
+    } catch (UserError e) {
+      throw unsaved(progress, e);
+    }
     config.output().saveTotalLimit().ifPresent(limit -> {
       // A run resumed from an older checkpoint may find newer ones: the one just written must not make room for them.
       List<Path> others = checkpoints(directory).stream().filter(p -> !p.equals(target)).toList();
@@ -139,11 +143,26 @@ final class RunOutput {
 
   /** Writes the result into the output folder itself. */
   void result(Snapshot.Progress progress, RunLog log) {
-    writeModel(directory);
-    Snapshot.writeState(directory, progress);
+    try {
+      writeModel(directory);
+      Snapshot.writeState(directory, progress);
+    } catch (UserError e) {
+      throw unsaved(progress, e);
+    }
     if (config.output().plotLoss()) {
       log.plot(directory.resolve("training_loss.png"));
     }
+  }
+
+  /** What failed, and what is left of the run. */
+  private UserError unsaved(Snapshot.Progress progress, UserError failure) {
+    List<Path> kept = checkpoints(directory);
+    String rest =
+        kept.isEmpty()
+            ? "; the run ends at step %d without a checkpoint".formatted(progress.step())
+            : "; the run ends at step %d: make room, then --resume goes on from %s"
+                .formatted(progress.step(), kept.getLast().getFileName());
+    return new UserError(failure.getMessage() + rest, failure);
   }
 
   private void writeModel(Path folder) {

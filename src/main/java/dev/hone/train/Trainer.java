@@ -151,12 +151,21 @@ public final class Trainer {
     }
 
     private void requireFinite(int step, double loss, double norm) {
-      if (!Double.isFinite(loss) || !Double.isFinite(norm)) {
-        throw UserError.of(
-            "the loss of step %d is %s and the gradient norm %s; nothing was saved since the last checkpoint. A lower"
-                + " learning_rate (now %s) or a lower max_grad_norm is the usual remedy",
-            step + 1, loss, norm, config.optimizer().learningRate());
+      if (Double.isFinite(loss) && Double.isFinite(norm)) {
+        return;
       }
+      if (step == firstStep) {
+        throw UserError.of(
+            "the very first loss is %s and its gradient norm %s, before anything was trained: the weights of %s%s hold NaN or"
+                + " infinite numbers%s; fetch them again",
+            loss, norm, config.model().directory(),
+            config.model().adapter().map(folder -> " or of the adapter " + folder).orElse(""),
+            config.model().computeDtype() == TrainConfig.ComputeDtype.BF16 ? ", or need compute_dtype: fp32" : "");
+      }
+      throw UserError.of(
+          "the loss of step %d is %s and its gradient norm %s; no result was written, checkpoints of earlier steps are kept."
+              + " A lower learning_rate (now %s) or a lower max_grad_norm (now %s) is the usual remedy",
+          step + 1, loss, norm, config.optimizer().learningRate(), config.optimizer().maxGradNorm());
     }
 
     private void report(int step, double loss, double norm, double rate, int tokens, long nanos) {
