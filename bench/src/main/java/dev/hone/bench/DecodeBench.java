@@ -6,7 +6,7 @@ import dev.hone.tensor.Tensor;
 import org.openjdk.jmh.annotations.Benchmark;
 import org.openjdk.jmh.annotations.Param;
 
-/** One new token of a text: its attention over a cache of 512 positions, and the product of its state with gate_proj. */
+/** One new token of a text, bound by memory: attention over a cache of 512 positions, and the product with gate_proj. */
 public class DecodeBench extends OpBench {
   private static final int POSITIONS = 512;
 
@@ -22,7 +22,6 @@ public class DecodeBench extends OpBench {
   private Tensor w;
   private Tensor y;
   private Kernels.Attention settings;
-  private double products;
 
   @Override
   protected void prepare(Shape size) {
@@ -35,20 +34,17 @@ public class DecodeBench extends OpBench {
     x = normal("x", act, 1, 1, size.hidden());
     w = weight("w", dtype(dtype), size.ffn(), size.hidden());
     y = zeros("y", act, 1, size.ffn());
-    products = 2.0 * size.hidden() * size.ffn();
   }
 
   @Benchmark
-  public void attention(Flops work, Traffic bytes) {
+  public void attention(Traffic bytes) {
     kernels.attentionDecode(o, q, keys, values, POSITIONS - 1, settings);
-    work.add(2 * 2.0 * keys.elements());
     bytes.add(Traffic.of(q, keys, values, o));
   }
 
   @Benchmark
-  public void linear(Flops work, Traffic bytes) {
+  public void linear(Traffic bytes) {
     kernels.linearForward(y, x, w, null);
-    work.add(products);
     bytes.add(Traffic.of(x, w, y));
   }
 }

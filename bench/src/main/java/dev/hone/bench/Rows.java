@@ -20,7 +20,7 @@ import java.util.TreeMap;
  */
 public final class Rows {
   static final String HEADER =
-      "date,cpu,threads,isa,commit,op,shape,time_ms,error_ms,gflop_s,gb_s,tokens_s,yardstick,yardstick_value,share,alloc_b_op";
+      "date,cpu,threads,isa,commit,op,shape,time_ms,spread,gflop_s,gb_s,tokens_s,yardstick,yardstick_value,share,alloc_b_op";
 
   private final Map<String, Double> roofline;
 
@@ -65,8 +65,9 @@ public final class Rows {
     String op = result.path("benchmark").asText().replace("dev.hone.bench.", "");
     List<String> shape = new ArrayList<>();
     result.path("params").properties().forEach(p -> shape.add(p.getKey() + "=" + p.getValue().asText()));
-    double ops = result.path("primaryMetric").path("score").asDouble();
-    double error = result.path("primaryMetric").path("scoreError").asDouble(Double.NaN);
+    double[] samples = samples(result.path("primaryMetric"));
+    double ops = median(samples);
+    double spread = (samples[samples.length - 1] - samples[0]) / ops;
     double gflops = secondary(result, "gflop");
     double gbytes = secondary(result, "gbyte");
     double tokens = secondary(result, "tokens");
@@ -74,7 +75,7 @@ public final class Rows {
     double peak = yardstick.isEmpty() ? Double.NaN : roofline.get(yardstick);
     double share = (gflops > 0 ? gflops : gbytes) / peak;
     return String.join(
-        ",", op, quoted(String.join(" ", shape)), number(1e3 / ops), number(1e3 / ops * error / ops), number(gflops),
+        ",", op, quoted(String.join(" ", shape)), number(1e3 / ops), number(spread), number(gflops),
         number(gbytes), number(tokens), yardstick, number(peak), number(share),
         number(secondary(result, "gc.alloc.rate.norm")));
   }
@@ -104,10 +105,22 @@ public final class Rows {
   private static double secondary(JsonNode result, String name) {
     for (Map.Entry<String, JsonNode> metric : result.path("secondaryMetrics").properties()) {
       if (metric.getKey().equals(name) || metric.getKey().endsWith("·" + name)) {
-        return metric.getValue().path("score").asDouble();
+        return median(samples(metric.getValue()));
       }
     }
     return Double.NaN;
+  }
+
+  /** What the iterations of all forks measured, rising. */
+  private static double[] samples(JsonNode metric) {
+    List<Double> values = new ArrayList<>();
+    metric.path("rawData").forEach(fork -> fork.forEach(value -> values.add(value.asDouble())));
+    return values.stream().mapToDouble(Double::doubleValue).sorted().toArray();
+  }
+
+  private static double median(double[] rising) {
+    int half = rising.length / 2;
+    return rising.length % 2 == 1 ? rising[half] : (rising[half - 1] + rising[half]) / 2;
   }
 
   private static String number(double value) {
