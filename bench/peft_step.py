@@ -1,10 +1,11 @@
 """The PEFT + torch side of bench/side_by_side.sh: LoRA r = 16 on all linear layers of a random llama, on the CPU.
 
-peft_step.py make  DIR --shape 15m --steps N                   model-fp32/, model-bf16/, adapter/, batches.jsonl
-peft_step.py train DIR --shape 15m --steps N --dtype fp32|bf16   one line of JSON: seconds, loss and grad_norm of each step
+peft_step.py make  DIR --shape 15m --steps N                  model-fp32/, model-bf16/, adapter/, batches.jsonl
+peft_step.py train DIR --shape 15m --steps N --dtype fp32|bf16  one line of JSON: seconds, losses, gradient norms
 
-A step is forward, loss, backward, clipping at 1.0 and AdamW (lr 1e-4, weight decay 0.01), eager Python with the sdpa attention that
-transformers takes by default. bf16 is what PEFT users run: base and activations in bfloat16 under torch.autocast, adapters in fp32.
+A step is forward, loss, backward, clipping at 1.0 and AdamW (lr 1e-4, weight decay 0.01), eager Python with the sdpa
+attention that transformers takes by default. bf16 is what PEFT users run: base and activations in bfloat16 under
+torch.autocast, adapters in fp32.
 """
 import argparse
 import json

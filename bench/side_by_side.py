@@ -137,7 +137,8 @@ def main():
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     steps = str(a.warmup + a.steps)
-    measured([sys.executable, PEFT_STEP, "make", str(folder), "--shape", a.shape, "--steps", steps], folder / "make.log")
+    make = [sys.executable, PEFT_STEP, "make", str(folder), "--shape", a.shape, "--steps", steps]
+    measured(make, folder / "make.log")
     all_agree = True
     for dtype in a.dtypes.split(","):
         row, agree = race(a, folder, dtype)

@@ -11,7 +11,7 @@ set -eu
 
 ROOT=$(cd "$(dirname "$0")/.." && pwd -P)
 if [ -z "${HONE_PYTHON:-}" ]; then
-  echo "side_by_side.sh: set HONE_PYTHON to a Python with torch, transformers and peft; without it there is nobody to race" >&2
+  echo "side_by_side.sh: set HONE_PYTHON to a Python with torch, transformers and peft, which Hone is to race" >&2
   exit 3
 fi
 if ! "$HONE_PYTHON" -c 'import torch, transformers, peft' 2>/dev/null; then

@@ -4,7 +4,7 @@ import dev.hone.tensor.DType;
 import dev.hone.tensor.Tensor;
 import org.openjdk.jmh.annotations.Benchmark;
 
-/** What follows backward over all LoRA parameters of the model (r = 16, all linears): the gradient's norm, and AdamW. */
+/** What follows backward over all LoRA parameters of the model (r = 16, all linears): gradient norm and AdamW. */
 public class AdamWBench extends OpBench {
   private Tensor p;
   private Tensor m;

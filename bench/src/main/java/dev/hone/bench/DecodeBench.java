@@ -6,7 +6,7 @@ import dev.hone.tensor.Tensor;
 import org.openjdk.jmh.annotations.Benchmark;
 import org.openjdk.jmh.annotations.Param;
 
-/** One new token of a text, bound by memory: attention over a cache of 512 positions, and the product with gate_proj. */
+/** One new token of a text, bound by memory: attention over a cache of 512 positions, and gate_proj. */
 public class DecodeBench extends OpBench {
   private static final int POSITIONS = 512;
 

@@ -20,7 +20,8 @@ import java.util.TreeMap;
  */
 public final class Rows {
   static final String HEADER =
-      "date,cpu,threads,isa,commit,op,shape,time_ms,spread,gflop_s,gb_s,tokens_s,yardstick,yardstick_value,share,alloc_b_op";
+      "date,cpu,threads,isa,commit,op,shape,time_ms,spread,gflop_s,gb_s,tokens_s,"
+          + "yardstick,yardstick_value,share,alloc_b_op";
 
   private final Map<String, Double> roofline;
 

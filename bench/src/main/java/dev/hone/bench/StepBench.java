@@ -18,8 +18,8 @@ import org.openjdk.jmh.annotations.Benchmark;
 import org.openjdk.jmh.annotations.Param;
 
 /**
- * One optimiser step of the trainer (LoRA r = 16 on all linears): gradients cleared, forward and backward, norm, clipping, AdamW;
- * and, by itself, laying the next rows end to end as the trainer does before each step.
+ * One optimiser step of the trainer (LoRA r = 16 on all linears): gradients cleared, forward and backward, norm,
+ * clipping, AdamW; and, by itself, laying the next rows end to end as the trainer does before each step.
  */
 public class StepBench extends OpBench {
   /** Of the stored base; f32 trains with f32 activations, bf16 and nf4 with bf16. */
@@ -71,8 +71,9 @@ public class StepBench extends OpBench {
   }
 
   /**
-   * Of the products alone: each linear and the head once forward and once for dx, the adapters' two products forward and four
-   * backward, attention's two and five over the causal half. dx of the lowest block's q, k and v is nobody's and not counted.
+   * Of the products alone: each linear and the head once forward and once for dx, the adapters' two products forward
+   * and four backward, attention's two and five over the causal half. dx of the lowest block's q, k and v is nobody's
+   * and not counted.
    */
   private static double flops(Shape size, ModelSpec spec, Tuning.Lora lora) {
     double tokens = size.tokens();
