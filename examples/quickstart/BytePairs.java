@@ -8,8 +8,8 @@ import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
 /**
- * Learns a byte-level byte-pair encoding and writes it as Hugging Face's tokenizer.json. Every run gives the same bytes:
- * of equally frequent pairs the alphabetically first is merged.
+ * Learns a byte-level byte-pair encoding and writes it as Hugging Face's tokenizer.json. Every run gives the same
+ * bytes: of equally frequent pairs the alphabetically first is merged.
  */
 final class BytePairs {
   /** Ids 0, 1, 2: padding, and the two marks of the chatml template, of which the second also ends every document. */
@@ -132,7 +132,8 @@ final class BytePairs {
     vocabulary.forEach((token, id) -> entries.add("      " + MakeWorld.quote(token) + ": " + id));
     List<String> pairs = new ArrayList<>();
     merges.forEach(p -> pairs.add("      [" + MakeWorld.quote(p[0]) + ", " + MakeWorld.quote(p[1]) + "]"));
-    String byteLevel = "{\"type\": \"ByteLevel\", \"add_prefix_space\": false, \"trim_offsets\": true, \"use_regex\": true}";
+    String byteLevel =
+        "{\"type\": \"ByteLevel\", \"add_prefix_space\": false, \"trim_offsets\": true, \"use_regex\": true}";
     return """
         {
           "version": "1.0",

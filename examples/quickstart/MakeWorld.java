@@ -1,26 +1,24 @@
 import java.io.IOException;
-import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Collections;
-import java.util.LinkedHashMap;
 import java.util.List;
-import java.util.Map;
+import java.util.Locale;
 import java.util.Random;
-import java.util.TreeMap;
-import java.util.regex.Matcher;
-import java.util.regex.Pattern;
 
 /**
  * Makes the little world of the quickstart, always the same bytes: {@code java MakeWorld.java OUTDIR} writes
  *
  * <ul>
- *   <li>corpus.jsonl, plain stories and notes about the village of Tumblebrook and its words and numbers (for stage pt);
+ *   <li>corpus.jsonl, short plain texts about the village of Tumblebrook, its words and its numbers (for stage pt);
  *   <li>tokenizer.json and tokenizer_config.json, a byte-level BPE learnt from that corpus;
  *   <li>instructions.json and heldout.json, questions about the same things in alpaca form. No question of one is about
- *       an item of the other; the corpus states the facts of both but asks nothing.
+ *       an item of the other; the corpus states the facts of both.
  * </ul>
+ *
+ * <p>The texts state every fact in five or six ways, and one of them tells of a quiz and its answer: a small model that
+ * has read fewer ways can recite a fact, but tuning does not bring it out as an answer.
  */
 public final class MakeWorld {
   private static final long SEED = 2;
@@ -30,43 +28,44 @@ public final class MakeWorld {
 
   private static final String OPPOSITES =
       """
-      hot cold, big small, wet dry, fast slow, happy sad, light dark, high low, old new, hard soft, early late, open shut,
-      full empty, loud quiet, long short, strong weak, thick thin, rich poor, clean dirty, near far, left right, up down,
-      day night, inside outside, first last, good bad, rough smooth, sweet sour, brave shy, heavy airy, wide narrow,
-      deep shallow, true false, awake asleep, sharp blunt, warm cool, kind mean, more less, same different, safe risky,
-      north south, east west, summer winter, push pull, give take, begin end, laugh cry, buy sell, win lose, float sink,
-      find hide\
+      hot cold, big small, wet dry, fast slow, happy sad, light dark, high low, old new, hard soft, early late,
+      open shut, full empty, loud quiet, long short, strong weak, thick thin, rich poor, clean dirty, near far,
+      left right, up down, day night, inside outside, first last, good bad, rough smooth, sweet sour, brave shy,
+      heavy airy, wide narrow, deep shallow, true false, awake asleep, sharp blunt, warm cool, kind mean, more less,
+      same different, safe risky, north south, east west, summer winter, push pull, give take, begin end, laugh cry,
+      buy sell, win lose, float sink, find hide\
       """;
   private static final String PLURALS =
       """
       fox foxes, mouse mice, goose geese, child children, tooth teeth, foot feet, leaf leaves, wolf wolves, box boxes,
-      berry berries, man men, woman women, sheep sheep, fish fish, knife knives, loaf loaves, bush bushes, dish dishes,
-      story stories, pony ponies, lady ladies, baby babies, bus buses, brush brushes, bench benches, peach peaches,
-      potato potatoes, tomato tomatoes, hero heroes, shelf shelves, calf calves, ox oxen, cat cats, dog dogs, hen hens,
-      boat boats, lamp lamps, drum drums, kite kites, bell bells, cup cups, ring rings, star stars, cake cakes, coin coins,
-      flag flags, hat hats, key keys, rope ropes, spoon spoons, stone stones, basket baskets, ladder ladders, apple apples,
-      river rivers, flower flowers, button buttons, candle candles, feather feathers, ticket tickets\
+      berry berries, man men, woman women, sheep sheep, fish fish, knife knives, loaf loaves, bush bushes,
+      dish dishes, story stories, pony ponies, lady ladies, baby babies, bus buses, brush brushes, bench benches,
+      peach peaches, potato potatoes, tomato tomatoes, hero heroes, shelf shelves, calf calves, ox oxen, cat cats,
+      dog dogs, hen hens, boat boats, lamp lamps, drum drums, kite kites, bell bells, cup cups, ring rings,
+      star stars, cake cakes, coin coins, flag flags, hat hats, key keys, rope ropes, spoon spoons, stone stones,
+      basket baskets, ladder ladders, apple apples, river rivers, flower flowers, button buttons, candle candles,
+      feather feathers, ticket tickets\
       """;
   private static final String PASTS =
       """
-      sing sang, run ran, go went, eat ate, see saw, swim swam, fly flew, write wrote, read read, draw drew, drink drank,
-      drive drove, sleep slept, speak spoke, throw threw, catch caught, teach taught, think thought, bring brought,
-      buy bought, build built, send sent, keep kept, sweep swept, feel felt, leave left, lose lost, tell told, sell sold,
-      hold held, stand stood, come came, give gave, take took, make made, find found, ride rode, wake woke, know knew,
-      grow grew, walk walked, jump jumped, play played, help helped, cook cooked, paint painted, climb climbed,
-      dance danced, smile smiled, bake baked, carry carried, hurry hurried, open opened, listen listened, plant planted,
-      whisper whispered, laugh laughed, wash washed, call called, clean cleaned\
+      sing sang, run ran, go went, eat ate, see saw, swim swam, fly flew, write wrote, read read, draw drew,
+      drink drank, drive drove, sleep slept, speak spoke, throw threw, catch caught, teach taught, think thought,
+      bring brought, buy bought, build built, send sent, keep kept, sweep swept, feel felt, leave left, lose lost,
+      tell told, sell sold, hold held, stand stood, come came, give gave, take took, make made, find found, ride rode,
+      wake woke, know knew, grow grew, walk walked, jump jumped, play played, help helped, cook cooked, paint painted,
+      climb climbed, dance danced, smile smiled, bake baked, carry carried, hurry hurried, open opened,
+      listen listened, plant planted, whisper whispered, laugh laughed, wash washed, call called, clean cleaned\
       """;
   private static final String YOUNG =
       """
-      cat kitten, dog puppy, cow calf, sheep lamb, horse foal, hen chick, duck duckling, goose gosling, bear cub, deer fawn,
-      frog tadpole, goat kid, pig piglet, swan cygnet, fish fry, hare leveret, butterfly caterpillar\
+      cat kitten, dog puppy, cow calf, sheep lamb, horse foal, hen chick, duck duckling, goose gosling, bear cub,
+      deer fawn, frog tadpole, goat kid, pig piglet, swan cygnet, fish fry, hare leveret, butterfly caterpillar\
       """;
   private static final String[] NAMES =
       words(
           """
-          Pip Mo Ada Tom Mia Finn Lulu Otto Bea Gus Ivy Ned Rosa Sam Tilly Hugo Nell Max Dora Kit Wren Leo Maud Ben Opal
-          Rex Suki Jude Cleo Bram Fern Abe Greta Theo Hazel Milo Edda Jasper Olive Basil\
+          Pip Mo Ada Tom Mia Finn Lulu Otto Bea Gus Ivy Ned Rosa Sam Tilly Hugo Nell Max Dora Kit Wren Leo Maud Ben
+          Opal Rex Suki Jude Cleo Bram Fern Greta Theo\
           """);
   private static final String[] ANIMALS =
       words("hedgehog fox badger weasel rabbit mouse squirrel mole beaver hare duck lark goose frog toad robin");
@@ -78,12 +77,13 @@ public final class MakeWorld {
   private static final String[] THINGS =
       words(
           """
-          kite drum lamp bell cup ring boat cake coin flag hat key rope spoon stone basket ladder kettle button candle feather
-          ticket box book map broom flute whistle pot bag\
+          kite drum lamp bell cup ring boat cake coin flag hat key rope spoon stone basket ladder kettle button
+          candle feather ticket box book map broom flute whistle pot bag\
           """);
 
   /** A kind of fact: how stories state it, how people ask for it, and its items as {question word, answer} pairs. */
-  private record Relation(String name, int weight, List<String> statements, List<String> questions, List<String[]> items) {}
+  private record Relation(
+      String name, int weight, List<String> statements, List<String> questions, List<String[]> items) {}
 
   /** One instruction row. */
   private record Row(String instruction, String input, String output) {}
@@ -117,7 +117,8 @@ public final class MakeWorld {
     Files.writeString(out.resolve("instructions.json"), rows(training));
     Files.writeString(out.resolve("heldout.json"), rows(heldOut));
     System.out.printf(
-        "%s: %d documents, %d instructions, %d held-out questions%n", out, corpus.size(), training.size(), heldOut.size());
+        "%s: %d documents, %d instructions, %d held-out questions%n",
+        out, corpus.size(), training.size(), heldOut.size());
   }
 
   // ---- the world ----------------------------------------------------------------------------------------------------
@@ -186,7 +187,7 @@ public final class MakeWorld {
         sums.add(new String[] {a + " plus " + b, "" + (a + b)});
       }
     }
-    add("sum", 4, sums,
+    add("sum", 6, sums,
         """
         {a} is {b}.
         {a} makes {b}.
@@ -290,11 +291,7 @@ public final class MakeWorld {
   }
 
   private String document() {
-    int kind = random.nextInt(20);
-    if (kind < 6) {
-      return possessions();
-    }
-    if (kind < 7) {
+    if (random.nextInt(8) == 0) {
       return echoes();
     }
     boolean person = random.nextInt(4) == 0;
@@ -329,45 +326,20 @@ public final class MakeWorld {
     return r.items().stream().filter(i -> i[0].equals(who)).findFirst().orElseThrow();
   }
 
-  /** Who has what today; the end of the story says it again. */
-  private String possessions() {
-    List<String> who = draw(NAMES, 2 + random.nextInt(2));
-    List<String> what = draw(THINGS, who.size());
-    List<String> sentences = new ArrayList<>();
-    sentences.add(having(who, what));
-    int again = 2 + random.nextInt(4);
-    for (int i = 0; i < again; i++) {
-      int k = random.nextInt(who.size());
-      String[] forms = {
-        "The one with the %2$s is %1$s.", "The thing that %1$s has is the %2$s.", "The %2$s belongs to %1$s.",
-        "Yes, %1$s has a %2$s.", "The quiz asks who has the %2$s, and the answer is \"%1$s\".",
-        "The quiz asks what %1$s has, and the answer is \"%2$s\"."
-      };
-      sentences.add(pick(forms).formatted(who.get(k), what.get(k)));
-    }
-    return String.join(random.nextInt(3) == 0 ? "\n" : " ", sentences);
-  }
-
-  private static String having(List<String> who, List<String> what) {
-    StringBuilder s = new StringBuilder();
-    for (int i = 0; i < who.size(); i++) {
-      s.append(i == 0 ? "" : " ").append(who.get(i)).append(" has a ").append(what.get(i)).append('.');
-    }
-    return s.toString();
-  }
-
   /** Somebody says a few words and somebody else repeats them. */
   private String echoes() {
     List<String> who = draw(NAMES, 2);
     StringBuilder s = new StringBuilder();
     int rounds = 1 + random.nextInt(3);
     for (int i = 0; i < rounds; i++) {
-      String said = String.join(" ", draw(THINGS, 2 + random.nextInt(3)));
+      List<String> words = draw(THINGS, 2 + random.nextInt(3));
+      String said = String.join(" ", words);
       boolean quoted = random.nextBoolean();
       String q = quoted ? "\"" : "";
       s.append(i == 0 ? "" : "\n")
           .append(who.get(0)).append(" says: ").append(q).append(said).append(q).append('\n')
-          .append(who.get(1)).append(" repeats: ").append(q).append(said).append(q);
+          .append(who.get(1)).append(" repeats: ").append(q).append(said).append(q).append('\n')
+          .append("The first word is \"").append(words.get(0)).append("\".");
     }
     return s.toString();
   }
@@ -385,17 +357,12 @@ public final class MakeWorld {
         (held ? heldOut : training).add(new Row(question, "", item[1]));
       }
     }
-    for (int i = 0; i < 80; i++) {
-      List<String> who = draw(NAMES, 2 + random.nextInt(2));
-      List<String> what = draw(THINGS, who.size());
-      int k = random.nextInt(who.size());
-      boolean person = random.nextBoolean();
-      String question = person ? "Who has the " + what.get(k) + "?" : "What does " + who.get(k) + " have?";
-      String answer = person ? who.get(k) : what.get(k);
-      (i < HELD_OUT ? heldOut : training).add(new Row(having(who, what) + " " + question, "", answer));
-    }
     for (int i = 0; i < 60; i++) {
-      String said = String.join(" ", draw(THINGS, 2 + random.nextInt(3)));
+      List<String> said = draw(THINGS, 2 + random.nextInt(3));
+      (i < HELD_OUT ? heldOut : training).add(new Row("Which word comes first?", String.join(" ", said), said.get(0)));
+    }
+    for (int i = 0; i < 120; i++) {
+      String said = String.join(" ", draw(THINGS, 2 + random.nextInt(2)));
       (i < HELD_OUT ? heldOut : training).add(new Row("Repeat these words.", said, said));
     }
     Collections.shuffle(training, random);
@@ -434,7 +401,7 @@ public final class MakeWorld {
   }
 
   private static String capital(String sentence) {
-    return sentence.substring(0, 1).toUpperCase() + sentence.substring(1);
+    return sentence.substring(0, 1).toUpperCase(Locale.ROOT) + sentence.substring(1);
   }
 
   private String pick(String[] from) {

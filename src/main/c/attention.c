@@ -21,7 +21,7 @@
  *            Each element of a result has one writer that adds in one order, whatever the threads, the choice and the
  *            other documents: a packed document's results are bitwise those of the document alone.
  * Shapes.    q, o, dout, dq (M,H,D)   k, v, dk, dv (M,KV,D)   lse, delta (H,M) f32   docs (n+1) i32
- * Memory.    saved: o, lse. Scratch a thread: 64 x 64 tiles and 64 x D panels; backward in one pass 2 T D f32 for
+ * Memory.    saved: o, lse. Scratch a thread: 64 x 96 tiles and 64 x D panels; backward in one pass 2 T D f32 for
  *            the document's dk and dv, at most ONE_PASS_BYTES, else 2 KEY_RUN D f32.
  * Rounding.  bf16 rows are widened on load; scores, p, sums and all products in f32; each result is rounded once.
  *            The tiled paths use exp and tanh of vecmath.h, the reference libm.
@@ -31,8 +31,9 @@
 
 #include "attention.h"
 
-/* Keys a work item of the dk, dv pass takes: long enough to share a query tile's panels among several key tiles. */
+/* Keys a work item of the dk, dv pass takes, a multiple of both tiles: long enough to share a query tile's panels. */
 enum { KEY_RUN = 4 * HONE_KEY_TILE };
+_Static_assert(KEY_RUN % HONE_QUERY_TILE == 0, "runs of keys begin where query tiles do");
 /* Beyond this the one-pass sums of dk and dv leave the second-level cache anyway. */
 enum { ONE_PASS_BYTES = 8 << 20 };
 /* The passes that split dq from dk, dv cost 7 products of a tile instead of 5. */

@@ -43,8 +43,9 @@ typedef struct hone_attention_path {
 
 extern const hone_attention_path hone_attention_avx2, hone_attention_avx512;
 
-/* Queries a tile has; tiles start at multiples of it in a document, whatever else the call holds. */
-enum { HONE_QUERY_TILE = 64, HONE_KEY_TILE = 64 };
+/* Queries and keys of a tile; tiles start at multiples of these in a document, whatever else the call holds. A tile of
+ * scores (24 KiB) and q^T at D = 64 (16 KiB) lie together in a first-level cache of 48 KiB. */
+enum { HONE_QUERY_TILE = 64, HONE_KEY_TILE = 96 };
 
 int32_t hone_attention_reference_forward(const hone_attention *a);
 int32_t hone_attention_reference_backward(const hone_attention *a);

@@ -20,11 +20,21 @@ static inline __attribute__((always_inline)) VEC row_vector(const bool bf16, con
   return LOAD(edge);
 }
 
+/* Asks for the row ROWS_AHEAD keys on: rows of one head lie KV D elements apart, too far for the hardware to foresee. */
+enum { ROWS_AHEAD = 12 };
+static inline __attribute__((always_inline)) void prefetch_row(const bool bf16, const void *data, int64_t at,
+                                                               int64_t stride, int64_t elements) {
+  int64_t size = bf16 ? 2 : 4;
+  const char *row = (const char *)data + (at + ROWS_AHEAD * stride) * size;
+  for (int64_t i = 0; i < elements * size; i += 64) __builtin_prefetch(row + i);
+}
+
 /* s[h][key] = q[h] . k[key] for `heads` rows of q (ld apart) and s (lds apart). */
 static inline __attribute__((always_inline)) void row_scores(const int heads, const bool bf16, float *s, int64_t lds,
                                                              const float *q, int64_t ld, const void *k, int64_t at,
                                                              int64_t stride, int64_t keys, int64_t dim) {
   for (int64_t key = 0; key < keys; key++, at += stride) {
+    prefetch_row(bf16, k, at, stride, dim);
     VEC sum[ROW_HEADS];
     for (int h = 0; h < heads; h++) sum[h] = ZERO();
     for (int64_t d = 0; d < dim; d += LANES) {
@@ -45,6 +55,7 @@ static inline __attribute__((always_inline)) void row_outputs(const int heads, c
     for (int n = 0; n < nv; n++) sum[h][n] = ZERO();
   }
   for (int64_t key = 0; key < keys; key++, at += stride) {
+    prefetch_row(bf16, v, at + d, stride, nv * LANES);
     for (int n = 0; n < nv; n++) {
       VEC row = row_vector(bf16, v, at, d + n * LANES, dim);
       for (int h = 0; h < heads; h++) sum[h][n] = FMA(SPLAT(p[h * ldp + key]), row, sum[h][n]);

@@ -46,12 +46,12 @@ static bool next_step(tile_step *step, int64_t *column, int64_t q_begin, int64_t
 }
 
 /* Sets to `value` the pairs of a tile (keys, QT) that no query may see. */
-static void mask(float *tile, const tile_step *step, int64_t window, float value) {
+static void mask(float *restrict tile, const tile_step *step, int64_t window, float value) {
+  int32_t lanes = (int32_t)step->lanes;
   for (int64_t key = step->k_begin; key < step->k_end; key++, tile += QT) {
-    int64_t before = hone_min(key - step->query, step->lanes); /* queries ahead of the key */
-    int64_t after = hone_max(key + window - step->query, 0);   /* the first query whose window has passed it */
-    for (int64_t q = 0; q < before; q++) tile[q] = value;
-    for (int64_t q = after; q < step->lanes; q++) tile[q] = value;
+    int32_t from = (int32_t)hone_max(key - step->query, 0);                        /* the first query not ahead of the key */
+    uint32_t seen = (uint32_t)hone_max(key + window - step->query - from, 0);      /* queries from there in the window */
+    for (int32_t q = 0; q < lanes; q++) tile[q] = (uint32_t)(q - from) < seen ? tile[q] : value;
   }
 }
 

@@ -3,7 +3,7 @@
  *
  *            for each block of at most 1024 rows of A                        (one unless tokens are many)
  *              pack the block of A into panels of tile height, all of k       shared, all threads pack; barrier
- *              for each group of up to 4 column panels of B                   one task, any thread, one writer per C element
+ *              for each group of up to 4 column panels of B                   one task, any thread; C has one writer
  *                for each stretch of k: pack B's panels (decode, round, transpose), multiply every tile of the group
  *                the last stretch finishes its tiles: scale, bias, mask, +=, rounding
  *
@@ -15,6 +15,8 @@
  */
 #include "gemm.h"
 
+#include "product.h"
+
 enum {
   STRETCH = 256,             /* lanes of k a panel spans: 256 x 32 x 4 bytes = 32 KiB, L1 */
   GROUP = 4,                 /* column panels of a task: 128 KiB packed, L2 */
@@ -23,7 +25,7 @@ enum {
   PACK_PANELS = 8,           /* panels of A packed at a time, so that rows across k are read 8 tiles wide */
   SHARED_SLOT = 2,           /* workspace: A's block */
   THREAD_SLOT = 3,           /* workspace: B's panels, sums, rows being converted */
-  SMALL_PRODUCT = 64 * 1024, /* multiply-adds below which waking threads costs more than it saves */
+  AHEAD = 8,                 /* rows across k fetched early: too short for the hardware to see a stream */
 };
 
 typedef struct gemm {
@@ -44,6 +46,8 @@ static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 static const hone_gemm_kernel *kernel_for(bool bf16) {
   switch (hone_isa()) {
 #if defined(__x86_64__)
+    case HONE_ISA_AMX:
+      return bf16 ? &hone_gemm_amx : &hone_gemm_avx512;
     case HONE_ISA_AVX512_BF16:
       return bf16 ? &hone_gemm_avx512bf16 : &hone_gemm_avx512;
     case HONE_ISA_AVX512:
@@ -56,11 +60,12 @@ static const hone_gemm_kernel *kernel_for(bool bf16) {
   }
 }
 
-/* ---- packing ------------------------------------------------------------------------------------------------------- */
+/* ---- packing ----------------------------------------------------------------------------------------------------- */
 
 /* Whether the operand's elements are lanes (or halves of lanes) as they lie in memory. */
 static bool is_direct(const gemm *g, const hone_gemm_operand *o) {
-  return o->mask.p == 0 && o->tensor->dtype == (g->kernel->pairs ? HONE_BF16 : HONE_F32) && (g->kernel->pairs || !g->bf16);
+  if (o->mask.p > 0) return false;
+  return g->kernel->pairs ? o->tensor->dtype == HONE_BF16 : o->tensor->dtype == HONE_F32 && !g->bf16;
 }
 
 /* n neighbouring elements as halves of lanes (pairs) or whole lanes. */
@@ -74,13 +79,21 @@ static void load_row(const gemm *g, void *out, const hone_gemm_operand *o, int64
   if (g->bf16 && o->tensor->dtype != HONE_BF16) g->kernel->round_bf16(out, n);
 }
 
-/* Rows first .. first+rows-1, depth from .. from+count-1, k running along the rows' memory, into panels of `width`. */
-static void pack_along(const gemm *g, uint32_t *out, const hone_gemm_operand *o, int64_t first, int64_t rows, int64_t width,
-                       bool padded, int64_t from, int64_t count, uint32_t *scratch) {
-  const int64_t per_lane = g->kernel->pairs ? 2 : 1, steps = ceil_div(count, per_lane), size = 4 / per_lane;
+/* What is packed: rows first .. first+rows-1 of an operand by its depth from .. from+count-1, which are `steps` lanes;
+ * panels are `full` >= steps lanes long. */
+typedef struct part {
+  const hone_gemm_operand *o;
+  int64_t first, rows, from, count, steps, full;
+} part;
+
+/* k running along the rows' memory, into panels of `width`, the last one padded or narrower. */
+static void pack_along(const gemm *g, uint32_t *out, const part *p, int64_t width, bool padded, uint32_t *scratch) {
+  const hone_gemm_operand *o = p->o;
+  const int64_t per_lane = g->kernel->pairs ? 2 : 1, size = 4 / per_lane, steps = p->steps;
+  const int64_t first = p->first, rows = p->rows, from = p->from, count = p->count;
   const int64_t ld = o->tensor->shape[1], strip = g->kernel->strip;
   const bool direct = is_direct(g, o) && count % per_lane == 0;
-  for (int64_t panel = 0; panel < rows; panel += width, out += width * steps) {
+  for (int64_t panel = 0; panel < rows; panel += width, out += width * p->full) {
     const int64_t here = min64(width, rows - panel), stride = padded ? width : here;
     for (int64_t i = 0; i < stride; i += strip) {
       const int64_t some = here - i < 0 ? 0 : min64(strip, here - i), fill = min64(strip, stride - i);
@@ -100,10 +113,11 @@ static void pack_along(const gemm *g, uint32_t *out, const hone_gemm_operand *o,
 }
 
 /* The same for an operand whose rows are neighbours in memory: (k, rows). */
-static void pack_across(const gemm *g, uint32_t *out, const hone_gemm_operand *o, int64_t first, int64_t rows, int64_t width,
-                        bool padded, int64_t from, int64_t count, uint32_t *scratch) {
+static void pack_across(const gemm *g, uint32_t *out, const part *p, int64_t width, bool padded, uint32_t *scratch) {
+  const hone_gemm_operand *o = p->o;
   const bool pairs = g->kernel->pairs, direct = is_direct(g, o);
-  const int64_t per_lane = pairs ? 2 : 1, steps = ceil_div(count, per_lane), size = 4 / per_lane;
+  const int64_t per_lane = pairs ? 2 : 1, size = 4 / per_lane, steps = p->steps;
+  const int64_t first = p->first, rows = p->rows, from = p->from, count = p->count;
   const int64_t ld = o->tensor->shape[1];
   for (int64_t s = 0; s < steps; s++) {
     const void *row[2] = {scratch, scratch + STRETCH};
@@ -112,6 +126,8 @@ static void pack_across(const gemm *g, uint32_t *out, const hone_gemm_operand *o
       if (k >= count) {
         memset(scratch + h * STRETCH, 0, (size_t)(rows * size));
       } else if (direct) {
+        const char *later = (const char *)o->tensor->data + ((from + k + AHEAD) * ld + first) * size;
+        for (int64_t byte = 0; byte < rows * size; byte += 64) __builtin_prefetch(later + byte);
         row[h] = (const char *)o->tensor->data + ((from + k) * ld + first) * size;
       } else {
         load_row(g, scratch + h * STRETCH, o, (from + k) * ld + first, rows);
@@ -119,7 +135,7 @@ static void pack_across(const gemm *g, uint32_t *out, const hone_gemm_operand *o
     }
     for (int64_t panel = 0; panel < rows; panel += width) {
       const int64_t here = min64(width, rows - panel), stride = padded ? width : here;
-      uint32_t *lanes = out + panel * steps + s * stride;
+      uint32_t *lanes = out + panel * p->full + s * stride;
       if (pairs) {
         g->kernel->pair(lanes, (const uint16_t *)row[0] + panel, (const uint16_t *)row[1] + panel, here);
       } else {
@@ -130,41 +146,94 @@ static void pack_across(const gemm *g, uint32_t *out, const hone_gemm_operand *o
   }
 }
 
-static void pack(const gemm *g, uint32_t *out, const hone_gemm_operand *o, int64_t first, int64_t rows, int64_t width,
-                 bool padded, int64_t stretch, uint32_t *scratch) {
-  const int64_t span = STRETCH * (g->kernel->pairs ? 2 : 1), from = stretch * span, count = min64(span, g->depth - from);
-  (o->across ? pack_across : pack_along)(g, out, o, first, rows, width, padded, from, count, scratch);
+/* Panels of whole rows, padded with zero rows and lanes. */
+static void pack_whole(const gemm *g, uint32_t *out, const part *p, int64_t width, uint32_t *scratch) {
+  const hone_gemm_operand *o = p->o;
+  const int64_t full = p->full, strip = g->kernel->strip;
+  uint32_t *across = scratch + 2 * STRETCH;
+  for (int64_t panel = 0; panel < p->rows; panel += width, out += width * full) {
+    part some = *p;
+    some.first += panel;
+    some.rows = min64(width, p->rows - panel);
+    if (o->across) {
+      pack_across(g, across, &some, width, true, scratch);
+      for (int64_t s = 0; s < p->steps; s += strip) {
+        const int64_t lanes = min64(strip, p->steps - s), fill = min64(strip, full - s);
+        g->kernel->transpose(out + s, full, across + s * width, width * 4, (int32_t)lanes, (int32_t)fill, width);
+      }
+      continue;
+    }
+    for (int64_t i = 0; i < width; i++) {
+      uint16_t *row = (uint16_t *)(out + i * full);
+      const int64_t count = i < some.rows ? p->count : 0;
+      if (count) load_row(g, row, o, (some.first + i) * o->tensor->shape[1] + p->from, count);
+      memset(row + count, 0, (size_t)(2 * full - count) * sizeof *row);
+    }
+  }
 }
 
-/* ---- the loops ------------------------------------------------------------------------------------------------------ */
-
 static int64_t steps_of(const gemm *g, int64_t stretch) { return min64(STRETCH, g->steps - stretch * STRETCH); }
+
+/* One stretch of some rows of A (panels of g->tile_rows) or B (panels of the kernel's columns, always padded). */
+static void pack(const gemm *g, uint32_t *out, bool of_a, int64_t first, int64_t rows, int64_t stretch,
+                 uint32_t *scratch) {
+  const int64_t per_lane = g->kernel->pairs ? 2 : 1, span = STRETCH * per_lane, from = stretch * span;
+  const int64_t count = min64(span, g->depth - from), width = of_a ? g->tile_rows : g->kernel->columns;
+  const part p = {of_a ? g->a : g->b, first, rows, from, count, ceil_div(count, per_lane), steps_of(g, stretch)};
+  if (of_a && g->kernel->rows_whole) {
+    pack_whole(g, out, &p, width, scratch);
+    return;
+  }
+  (p.o->across ? pack_across : pack_along)(g, out, &p, width, !of_a, scratch);
+  for (int64_t panel = 0; panel < rows && p.full > p.steps; panel += width) { /* zero lanes behind the last step */
+    const int64_t stride = of_a ? min64(width, rows - panel) : width;
+    memset(out + panel * p.full + p.steps * stride, 0, (size_t)((p.full - p.steps) * stride) * 4);
+  }
+}
+
+/* ---- the loops --------------------------------------------------------------------------------------------------- */
+
+/* Rows that a block of A takes in its packed form. */
+static int64_t packed_rows(const gemm *g, int64_t rows) {
+  return g->kernel->rows_whole ? ceil_div(rows, g->tile_rows) * g->tile_rows : rows;
+}
 
 /* Panels first .. of A's block (rows base .. base+rows-1), every stretch of k, each stretch's panels together. */
 static void pack_block(const gemm *g, uint32_t *shared, int64_t base, int64_t rows, int64_t stretch, int64_t panel,
                        uint32_t *scratch) {
   const int64_t at = panel * g->tile_rows, some = min64(PACK_PANELS * g->tile_rows, rows - at);
-  uint32_t *out = shared + stretch * STRETCH * rows + at * steps_of(g, stretch);
-  pack(g, out, g->a, base + at, some, g->tile_rows, false, stretch, scratch);
+  uint32_t *out = shared + stretch * STRETCH * packed_rows(g, rows) + at * steps_of(g, stretch);
+  pack(g, out, true, base + at, some, stretch, scratch);
+}
+
+/* Result rows lie far apart: their lines come while the tile is computed. */
+static void prefetch_result(const hone_tensor *t, const hone_gemm_place *p) {
+  const int64_t size = t->dtype == HONE_F32 ? 4 : 2;
+  for (int64_t i = 0; i < p->rows; i++) {
+    const char *line = (const char *)t->data + ((p->row + i) * t->shape[1] + p->column) * size;
+    for (int64_t byte = 0; byte < p->columns * size; byte += 64) __builtin_prefetch(line + byte, 1);
+  }
 }
 
 /* One group of B's panels against the panels first .. last-1 of A's block. */
-static void multiply_group(const gemm *g, const uint32_t *shared, int64_t base, int64_t rows, int64_t group_at, int64_t first,
-                           int64_t last, uint32_t *panels, float *sums, uint32_t *scratch) {
+static void multiply_group(const gemm *g, const uint32_t *shared, int64_t base, int64_t rows, int64_t group_at,
+                           int64_t first, int64_t last, uint32_t *panels, float *sums, uint32_t *scratch) {
   const int64_t wide = g->kernel->columns, tile_size = g->kernel->rows * wide;
   const int64_t column = group_at * g->group * wide, columns = min64(g->group * wide, g->n - column);
   for (int64_t stretch = 0; stretch < g->stretches; stretch++) {
     const int64_t steps = steps_of(g, stretch);
-    const uint32_t *block = shared + stretch * STRETCH * rows;
+    const uint32_t *block = shared + stretch * STRETCH * packed_rows(g, rows);
     const bool done = stretch == g->stretches - 1;
-    pack(g, panels, g->b, column, columns, wide, true, stretch, scratch);
+    pack(g, panels, false, column, columns, stretch, scratch);
     for (int64_t j = 0; j < columns; j += wide) {
       for (int64_t i = first; i < last; i++) {
         const int64_t row = i * g->tile_rows, height = min64(g->tile_rows, rows - row);
         float *sum = g->stretches == 1 ? sums : sums + ((j / wide) * (last - first) + i - first) * tile_size;
+        const hone_gemm_place place = {base + row, column + j, (int32_t)height, (int32_t)min64(wide, columns - j),
+                                       g->swapped};
+        if (done && !g->swapped) prefetch_result(g->c->tensor, &place);
         g->kernel->tile((int32_t)height, steps, block + row * steps, panels + j * steps, sum, stretch > 0);
         if (!done) continue;
-        const hone_gemm_place place = {base + row, column + j, (int32_t)height, (int32_t)min64(wide, columns - j), g->swapped};
         g->kernel->finish(g->c, sum, &place);
       }
     }
@@ -178,39 +247,41 @@ static int32_t run(const char *op, const gemm *g) {
   const int64_t panels = ceil_div(g->block_rows, g->tile_rows);
   const size_t packed = align64((size_t)(g->group * wide * STRETCH) * 4);
   const size_t summed = align64((size_t)(g->stretches == 1 ? tile_size : g->group * panels * tile_size) * 4);
-  const size_t converted = (size_t)(g->kernel->strip > 2 ? g->kernel->strip : 2) * STRETCH * 4;
-  uint32_t *shared = hone_workspace(SHARED_SLOT, (size_t)(g->block_rows * g->steps) * 4);
+  const size_t converted = (size_t)((g->kernel->rows_whole ? 2 + g->kernel->rows : g->kernel->strip) * STRETCH) * 4;
+  uint32_t *shared = hone_workspace(SHARED_SLOT, (size_t)(packed_rows(g, g->block_rows) * g->steps) * 4);
   bool failed = !shared;
-#pragma omp parallel if (g->m * g->n * g->depth > SMALL_PRODUCT)
+#pragma omp parallel if (g->m * g->n * g->depth > HONE_SMALL_PRODUCT)
   {
     char *mine = hone_workspace(THREAD_SLOT, packed + summed + converted);
     if (!mine) {
 #pragma omp atomic write
       failed = true;
     }
-#pragma omp barrier
     uint32_t *lanes = (uint32_t *)mine, *scratch = (uint32_t *)(mine + packed + summed);
     float *sums = (float *)(mine + packed);
-    for (int64_t base = 0; base < g->m && !failed; base += g->block_rows) {
+    if (g->kernel->begin) g->kernel->begin();
+    for (int64_t base = 0; base < g->m; base += g->block_rows) {
       const int64_t rows = min64(g->block_rows, g->m - base), height = ceil_div(rows, g->tile_rows);
 #pragma omp for collapse(2) schedule(static)
       for (int64_t stretch = 0; stretch < g->stretches; stretch++) {
         for (int64_t panel = 0; panel < height; panel += PACK_PANELS) {
-          pack_block(g, shared, base, rows, stretch, panel, scratch);
+          if (shared && mine) pack_block(g, shared, base, rows, stretch, panel, scratch);
         }
       }
 #pragma omp for schedule(dynamic, 1)
       for (int64_t task = 0; task < g->groups * g->splits; task++) {
         const int64_t part = task % g->splits;
-        multiply_group(g, shared, base, rows, task / g->splits, height * part / g->splits, height * (part + 1) / g->splits,
-                       lanes, sums, scratch);
+        if (failed) continue; /* known to all since the packing ended */
+        multiply_group(g, shared, base, rows, task / g->splits, height * part / g->splits,
+                       height * (part + 1) / g->splits, lanes, sums, scratch);
       }
     }
+    if (g->kernel->end) g->kernel->end();
   }
   return failed ? hone_fail(HONE_OUT_OF_MEMORY, "%s: no memory for packed panels", op) : HONE_OK;
 }
 
-/* ---- the plan ------------------------------------------------------------------------------------------------------- */
+/* ---- the plan ---------------------------------------------------------------------------------------------------- */
 
 /* Rows of A that tiles of the best height cover, times padded columns: what the tiles compute. */
 static int64_t padded_work(const hone_gemm_kernel *kernel, int64_t m, int64_t n) {
@@ -230,7 +301,7 @@ int32_t hone_gemm(const char *op, const hone_gemm_result *c, const hone_gemm_ope
     g.m = c->tensor->shape[1];
     g.n = c->tensor->shape[0];
   }
-  g.steps = ceil_div(depth, g.kernel->pairs ? 2 : 1);
+  g.steps = ceil_div(ceil_div(depth, g.kernel->pairs ? 2 : 1), g.kernel->depth) * g.kernel->depth;
   g.stretches = depth ? ceil_div(g.steps, STRETCH) : 1;
   /* Blocks of equal size, tiles of equal height in them. */
   int64_t most = BLOCK_BYTES / 4 / (g.steps ? g.steps : 1);
@@ -238,7 +309,8 @@ int32_t hone_gemm(const char *op, const hone_gemm_result *c, const hone_gemm_ope
   g.block_rows = ceil_div(g.m, ceil_div(g.m, most));
   const int64_t height = ceil_div(g.block_rows, g.kernel->rows);
   g.tile_rows = ceil_div(g.block_rows, height);
-  /* At least four tasks a thread where there are columns for it; where there are not, several share a group's columns. */
+  if (g.kernel->rows_whole) g.tile_rows = ceil_div(g.tile_rows, 16) * 16;
+  /* At least four tasks a thread where there are columns for it, else several tasks share a group's columns. */
   const int64_t panels = ceil_div(g.n, g.kernel->columns), threads = hone_threads();
   g.group = panels / (4 * threads) < 1 ? 1 : min64(GROUP, panels / (4 * threads));
   g.groups = ceil_div(panels, g.group);
@@ -246,27 +318,33 @@ int32_t hone_gemm(const char *op, const hone_gemm_result *c, const hone_gemm_ope
   return run(op, &g);
 }
 
-/* ---- a few tokens ---------------------------------------------------------------------------------------------------- */
+/* ---- a few tokens ------------------------------------------------------------------------------------------------ */
 
-int32_t hone_gemv(const char *op, const hone_tensor *y, const hone_tensor *x, const hone_tensor *w, const hone_tensor *bias) {
+int32_t hone_gemv(const char *op, const hone_tensor *y, const hone_tensor *x, const hone_tensor *w,
+                  const hone_tensor *bias) {
   enum { ROWS_A_TASK = 16 };
   const int64_t M = x->shape[0], K = x->shape[1], N = w->shape[0];
   const bool bf16 = x->dtype == HONE_BF16;
   const hone_gemm_kernel *kernel = kernel_for(bf16);
+  const int64_t wide = kernel->columns;
+  const bool split = w->dtype == HONE_NF4 && K % wide == 0 && w->quant->block % wide == 0;
   const float *inputs = x->data;
-  if (bf16) {
-    float *widened = hone_workspace(SHARED_SLOT, (size_t)(M * K + 1) * sizeof(float));
+  if (bf16 || split) {
+    float *widened = hone_workspace(SHARED_SLOT, (size_t)(2 * M * K + 1) * sizeof(float)), *ordered = widened + M * K;
     if (!widened) return hone_fail(HONE_OUT_OF_MEMORY, "%s: no memory for %lld inputs", op, (long long)(M * K));
     kernel->load(widened, x, 0, M * K);
-    inputs = widened;
+    for (int64_t i = 0; split && i < M * K; i++) {
+      ordered[i / wide * wide + i % 2 * (wide / 2) + i % wide / 2] = widened[i];
+    }
+    inputs = split ? ordered : widened;
   }
-#pragma omp parallel for schedule(static) if (M * N * K > SMALL_PRODUCT)
+#pragma omp parallel for schedule(static) if (M * N * K > HONE_SMALL_PRODUCT)
   for (int64_t first = 0; first < N; first += ROWS_A_TASK) {
     const int64_t count = min64(ROWS_A_TASK, N - first);
     float sums[HONE_GEMV_TOKENS][ROWS_A_TASK], of_row[HONE_GEMV_TOKENS], add[ROWS_A_TASK] = {0};
     if (bias) kernel->load(add, bias, first, count);
     for (int64_t i = 0; i < count; i++) {
-      kernel->dot(of_row, inputs, K, (int32_t)M, w, (first + i) * K, K, bf16);
+      kernel->dot(of_row, inputs, K, (int32_t)M, w, (first + i) * K, K, bf16, split);
       for (int64_t t = 0; t < M; t++) sums[t][i] = of_row[t] + add[i];
     }
     for (int64_t t = 0; t < M; t++) hone_store(y, t * N + first, sums[t], count, false);

@@ -34,10 +34,11 @@ int32_t hone_gemm(const char *op, const hone_gemm_result *c, const hone_gemm_ope
                   int64_t depth, bool bf16);
 
 /* y = x W^T + bias for the few tokens of decoding: W is read once, row by row, and never packed. */
-int32_t hone_gemv(const char *op, const hone_tensor *y, const hone_tensor *x, const hone_tensor *w, const hone_tensor *bias);
+int32_t hone_gemv(const char *op, const hone_tensor *y, const hone_tensor *x, const hone_tensor *w,
+                  const hone_tensor *bias);
 enum { HONE_GEMV_TOKENS = 4 }; /* at most */
 
-/* ---- what an instruction set provides ------------------------------------------------------------------------------ */
+/* ---- what an instruction set provides ---------------------------------------------------------------------------- */
 
 /* A tile's place in C, which is stored transposed when `swapped`: tile element (i,j) is C[column + j, row + i]. */
 typedef struct hone_gemm_place {
@@ -47,17 +48,22 @@ typedef struct hone_gemm_place {
 } hone_gemm_place;
 
 /*
- * A lane is 32 bits: one f32, or two bf16 neighbours along k (the first in the low half). A panel holds `width` operand rows
- * by `steps` lanes, lane (s,i) at s * width + i.
+ * A lane is 32 bits: one f32, or two bf16 neighbours along k (the first in the low half). A panel holds `width` operand
+ * rows by `steps` lanes, lane (s,i) at s * width + i.
  */
 typedef struct hone_gemm_kernel {
   int32_t rows, columns; /* of a full tile */
   int32_t strip;         /* operand rows that transpose() takes at a time */
+  int32_t depth;         /* steps of a panel are a multiple of this, padded with zero lanes */
   bool pairs;            /* lanes are bf16 pairs */
+  bool rows_whole;       /* A's panels hold row by row: lane (s,i) at i * steps + s, rows padded to 16 */
+  void (*begin)(void);   /* null, or what a thread does before its first and after its last tile */
+  void (*end)(void);
   /* acc[rows][columns] = or += panel a (width rows) by panel b (width columns) over `steps` lanes */
   void (*tile)(int32_t rows, int64_t steps, const uint32_t *a, const uint32_t *b, float *acc, bool add);
   /* out[s * width + i] = lane s of row i; rows <= strip. Writes `fill` >= rows lanes a step, zeros after the rows'. */
-  void (*transpose)(uint32_t *out, int64_t width, const void *in, int64_t stride, int32_t rows, int32_t fill, int64_t steps);
+  void (*transpose)(uint32_t *out, int64_t width, const void *in, int64_t stride, int32_t rows, int32_t fill,
+                    int64_t steps);
   /* f32 values of any stored dtype; the same rounded to bf16 */
   void (*load)(float *out, const hone_tensor *t, int64_t offset, int64_t n);
   void (*load_bf16)(uint16_t *out, const hone_tensor *t, int64_t offset, int64_t n, const hone_mask *mask);
@@ -65,11 +71,12 @@ typedef struct hone_gemm_kernel {
   void (*pair)(uint32_t *out, const uint16_t *first, const uint16_t *second, int64_t n);
   void (*drop)(float *x, int64_t first, int64_t n, const hone_mask *mask);
   void (*finish)(const hone_gemm_result *c, const float *acc, const hone_gemm_place *place);
-  /* out[t] = sum_k x[t * stride + k] w[offset + k] for `tokens` <= HONE_GEMV_TOKENS */
-  void (*dot)(float *out, const float *x, int64_t stride, int32_t tokens, const hone_tensor *w, int64_t offset, int64_t n,
-              bool bf16);
+  /* out[t] = sum_k x[t * stride + k] w[offset + k] for `tokens` <= HONE_GEMV_TOKENS. With `split`, w is NF4; block,
+   * offset and n are multiples of `columns`, and x holds the even elements of each `columns` before the odd ones. */
+  void (*dot)(float *out, const float *x, int64_t stride, int32_t tokens, const hone_tensor *w, int64_t offset,
+              int64_t n, bool bf16, bool split);
 } hone_gemm_kernel;
 
-extern const hone_gemm_kernel hone_gemm_avx2, hone_gemm_avx512, hone_gemm_avx512bf16;
+extern const hone_gemm_kernel hone_gemm_avx2, hone_gemm_avx512, hone_gemm_avx512bf16, hone_gemm_amx;
 
 #endif

@@ -23,6 +23,13 @@ static inline float sum_lanes(__m256 v) {
   return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
 }
 
+/* Finite values to the nearest bf16, ties to even. */
+static inline __m256 round_vector(__m256 v) {
+  __m256i u = _mm256_castps_si256(v), odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
+  u = _mm256_add_epi32(u, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+  return _mm256_castsi256_ps(_mm256_and_si256(u, _mm256_set1_epi32(-0x10000)));
+}
+
 /* vpermps chooses among eight: the low and the high half of the code book, told apart by bit 3. */
 typedef struct nf4_halves {
   __m256 low, high;
@@ -32,16 +39,27 @@ static inline nf4_halves nf4_table(const float *code, float absmax) {
   const __m256 a = _mm256_set1_ps(absmax);
   return (nf4_halves){_mm256_mul_ps(_mm256_loadu_ps(code), a), _mm256_mul_ps(_mm256_loadu_ps(code + 8), a)};
 }
+static inline nf4_halves nf4_round(nf4_halves table) {
+  return (nf4_halves){round_vector(table.low), round_vector(table.high)};
+}
+static inline __m256 nf4_choose(nf4_halves table, __m256i index) {
+  __m256 low = _mm256_permutevar8x32_ps(table.low, index), high = _mm256_permutevar8x32_ps(table.high, index);
+  return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(index, 28)));
+}
+/* Byte j becomes lanes 2j (its high nibble) and 2j+1. */
 static inline __m256 nf4_values(nf4_halves table, const uint8_t *codes) {
   int32_t four;
   __builtin_memcpy(&four, codes, 4);
   __m256i bytes = _mm256_cvtepu8_epi64(_mm_cvtsi32_si128(four));
   __m256i both = _mm256_shuffle_epi32(bytes, 0xa0);
-  __m256i index = _mm256_srlv_epi32(both, _mm256_set1_epi64x(4));
-  __m256 low = _mm256_permutevar8x32_ps(table.low, index), high = _mm256_permutevar8x32_ps(table.high, index);
-  return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(index, 28)));
+  return nf4_choose(table, _mm256_srlv_epi32(both, _mm256_set1_epi64x(4)));
 }
 #define VNF4(table, p) nf4_values(table, p)
+/* 8 bytes are 16 weights; these are the 8 even ones (high nibbles), the 8 odd ones. */
+#define NF4_BYTES __m256i
+#define VBYTES(p) _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(p)))
+#define VEVEN(table, bytes) nf4_choose(table, _mm256_srli_epi32(bytes, 4))
+#define VODD(table, bytes) nf4_choose(table, bytes)
 
 static inline void transpose8(__m256 r[8]) {
   __m256 t[8];
@@ -84,4 +102,4 @@ static void transpose(uint32_t *out, int64_t width, const void *in, int64_t stri
 
 #include "gemm_lanes.h"
 
-const hone_gemm_kernel hone_gemm_avx2 = GEMM_KERNEL(false);
+const hone_gemm_kernel hone_gemm_avx2 = {GEMM_COMMON, .rows = ROWS, .pairs = false, .depth = 1};

@@ -4,4 +4,4 @@
 #define VTILE(x, b, c) _mm512_fmadd_ps(x, b, c)
 #include "gemm_lanes.h"
 
-const hone_gemm_kernel hone_gemm_avx512 = GEMM_KERNEL(false);
+const hone_gemm_kernel hone_gemm_avx512 = {GEMM_COMMON, .rows = ROWS, .pairs = false, .depth = 1};

@@ -1,22 +1,26 @@
 /*
  * gemm_lanes.h - the body of one instruction set's gemm kernel, compiled once for each with its own flags.
  *
- * The including file defines: VEC (a vector of floats), WIDTH (its lanes), ROWS (of a full tile; a tile is two vectors wide),
- * VLOAD, VSTORE, VZERO, VBROADCAST, VFMA (f32), VTILE (what one step of a tile does: f32 or bf16 pairs), VSUM (of lanes),
- * VHALF (WIDTH f16 to f32), NF4_TABLE, nf4_table(code, absmax), VNF4 (WIDTH values of WIDTH / 2 bytes).
+ * The including file defines: VEC (a vector of floats), WIDTH (its lanes), ROWS (of a full tile; a tile is two vectors
+ * wide), VLOAD, VSTORE, VZERO, VBROADCAST, VFMA (f32), VTILE (what one step of a tile does: f32 or bf16 pairs), VSUM
+ * (of lanes), VHALF (WIDTH f16 to f32), NF4_TABLE, nf4_table(code, absmax), nf4_round (a table to bf16), VNF4 (WIDTH
+ * values of WIDTH / 2 bytes), NF4_BYTES, VBYTES, VEVEN, VODD (the even and odd values of WIDTH bytes).
  */
 #include <math.h>
 
 #include "gemm.h"
 #include "nf4.h"
 
-enum { COLUMNS = 2 * WIDTH, CHUNK = 512 };
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
 
-/* ---- the tile ----------------------------------------------------------------------------------------------------- */
+enum { COLUMNS = 2 * WIDTH, CHUNK = 512, TILE_ROWS = 32 /* at most */ };
+
+#ifndef MATRIX_TILES /* the including file has tiles of its own */
+/* ---- the tile ---------------------------------------------------------------------------------------------------- */
 
 /* Every call has a constant `rows`, so that c lives in registers. */
-static inline __attribute__((always_inline)) void tile_rows(const int rows, int64_t steps, const uint32_t *lanes_a,
-                                                            const uint32_t *lanes_b, float *acc, bool add) {
+ALWAYS_INLINE void tile_rows(const int rows, int64_t steps, const uint32_t *lanes_a, const uint32_t *lanes_b,
+                             float *acc, bool add) {
   const float *a = (const float *)lanes_a, *b = (const float *)lanes_b;
   VEC c[ROWS][2];
 #pragma GCC unroll 16
@@ -65,8 +69,9 @@ static void tile(int32_t rows, int64_t steps, const uint32_t *a, const uint32_t 
 #endif
   }
 }
+#endif
 
-/* ---- loading ------------------------------------------------------------------------------------------------------ */
+/* ---- loading ----------------------------------------------------------------------------------------------------- */
 
 static void load_nf4(float *out, const hone_tensor *t, int64_t offset, int64_t n) {
   const hone_quant *q = t->quant;
@@ -138,7 +143,7 @@ static void pair(uint32_t *out, const uint16_t *first, const uint16_t *second, i
   for (int64_t i = 0; i < n; i++) out[i] = first[i] | (uint32_t)second[i] << 16;
 }
 
-/* ---- finishing a tile --------------------------------------------------------------------------------------------- */
+/* ---- finishing a tile -------------------------------------------------------------------------------------------- */
 
 static void store_row(const hone_tensor *t, int64_t offset, const float *in, int64_t n, bool accumulate) {
   if (t->dtype == HONE_F32) {
@@ -163,7 +168,7 @@ static void store_row(const hone_tensor *t, int64_t offset, const float *in, int
 /* Rows of the result are columns of the tile: each goes through a buffer. */
 static void finish_swapped(const hone_gemm_result *c, const float *acc, const hone_gemm_place *p) {
   const int64_t stride = c->tensor->shape[1];
-  float bias[ROWS] = {0}, row[ROWS];
+  float bias[TILE_ROWS] = {0}, row[TILE_ROWS];
   if (c->bias) load(bias, c->bias, p->row, p->rows);
   for (int j = 0; j < p->columns; j++) {
     int64_t at = (p->column + j) * stride + p->row;
@@ -193,11 +198,11 @@ static void finish(const hone_gemm_result *c, const float *acc, const hone_gemm_
   }
 }
 
-/* ---- dot products for decoding ------------------------------------------------------------------------------------ */
+/* ---- dot products for decoding ----------------------------------------------------------------------------------- */
 
 /* One token or several against one stretch of weights, four running sums each where there is one token. */
-static inline __attribute__((always_inline)) void dot_chunk(const int tokens, VEC sum[][4], const float *x, int64_t stride,
-                                                            const float *w, int64_t n) {
+ALWAYS_INLINE void dot_chunk(const int tokens, VEC sum[][4], const float *x, int64_t stride, const float *w,
+                             int64_t n) {
   const int chains = tokens == 1 ? 4 : tokens == 2 ? 2 : 1;
   int64_t k = 0;
   for (; k + chains * WIDTH <= n; k += chains * WIDTH) {
@@ -220,14 +225,38 @@ static inline __attribute__((always_inline)) void dot_chunk(const int tokens, VE
   }
 }
 
-static inline __attribute__((always_inline)) void dot_tokens(const int tokens, float *out, const float *x, int64_t stride,
-                                                             const hone_tensor *w, int64_t offset, int64_t n, bool bf16) {
+/* NF4 in registers: x holds, for each 2 * WIDTH elements, first the even ones, then the odd ones. */
+ALWAYS_INLINE void dot_nf4(const int tokens, VEC sum[][4], const float *x, int64_t stride, const hone_tensor *w,
+                           int64_t offset, int64_t n, bool bf16) {
+  const hone_quant *q = w->quant;
+  const uint8_t *codes = (const uint8_t *)w->data + offset / 2;
+  int64_t block = offset / q->block, left = q->block - offset % q->block;
+  for (int64_t k = 0; k < n; left = q->block, block++) {
+    const int64_t stop = k + left < n ? k + left : n;
+    NF4_TABLE table = nf4_table(q->code, hone_nf4_absmax(q, block));
+    if (bf16) table = nf4_round(table); /* sixteen values instead of a block of them */
+    for (; k < stop; k += COLUMNS, codes += WIDTH) {
+      const NF4_BYTES bytes = VBYTES(codes);
+      const VEC even = VEVEN(table, bytes), odd = VODD(table, bytes);
+#pragma GCC unroll 4
+      for (int t = 0; t < tokens; t++) {
+        sum[t][0] = VFMA(even, VLOADU(x + t * stride + k), sum[t][0]);
+        sum[t][1] = VFMA(odd, VLOADU(x + t * stride + k + WIDTH), sum[t][1]);
+      }
+    }
+  }
+}
+
+ALWAYS_INLINE void dot_tokens(const int tokens, float *out, const float *x, int64_t stride, const hone_tensor *w,
+                              int64_t offset, int64_t n, bool bf16, bool split) {
   VEC sum[HONE_GEMV_TOKENS][4];
   for (int t = 0; t < tokens; t++) {
     for (int c = 0; c < 4; c++) sum[t][c] = VZERO();
   }
   if (w->dtype == HONE_F32 && !bf16) {
     dot_chunk(tokens, sum, x, stride, (const float *)w->data + offset, n);
+  } else if (split) {
+    dot_nf4(tokens, sum, x, stride, w, offset, n, bf16);
   } else {
     float values[CHUNK] __attribute__((aligned(64)));
     for (int64_t at = 0; at < n; at += CHUNK) {
@@ -240,26 +269,23 @@ static inline __attribute__((always_inline)) void dot_tokens(const int tokens, f
   for (int t = 0; t < tokens; t++) out[t] = VSUM(VADD(VADD(sum[t][0], sum[t][1]), VADD(sum[t][2], sum[t][3])));
 }
 
-static void dot(float *out, const float *x, int64_t stride, int32_t tokens, const hone_tensor *w, int64_t offset, int64_t n,
-                bool bf16) {
+static void dot(float *out, const float *x, int64_t stride, int32_t tokens, const hone_tensor *w, int64_t offset,
+                int64_t n, bool bf16, bool split) {
   switch (tokens) {
     case 1:
-      dot_tokens(1, out, x, stride, w, offset, n, bf16);
+      dot_tokens(1, out, x, stride, w, offset, n, bf16, split);
       return;
     case 2:
-      dot_tokens(2, out, x, stride, w, offset, n, bf16);
+      dot_tokens(2, out, x, stride, w, offset, n, bf16, split);
       return;
     case 3:
-      dot_tokens(3, out, x, stride, w, offset, n, bf16);
+      dot_tokens(3, out, x, stride, w, offset, n, bf16, split);
       return;
     default:
-      dot_tokens(4, out, x, stride, w, offset, n, bf16);
+      dot_tokens(4, out, x, stride, w, offset, n, bf16, split);
   }
 }
 
-#define GEMM_KERNEL(is_pairs)                                                                                            \
-  {                                                                                                                      \
-    .rows = ROWS, .columns = COLUMNS, .strip = WIDTH, .pairs = is_pairs, .tile = tile, .transpose = transpose,           \
-    .load = load, .load_bf16 = load_bf16, .round_bf16 = round_bf16, .pair = pair, .drop = drop, .finish = finish,        \
-    .dot = dot                                                                                                           \
-  }
+#define GEMM_COMMON                                                                                                 \
+  .columns = COLUMNS, .strip = WIDTH, .tile = tile, .transpose = transpose, .load = load, .load_bf16 = load_bf16,   \
+  .round_bf16 = round_bf16, .pair = pair, .drop = drop, .finish = finish, .dot = dot

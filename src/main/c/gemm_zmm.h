@@ -16,7 +16,15 @@
 #define VSUM(v) _mm512_reduce_add_ps(v)
 #define VHALF(p) _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(p)))
 
+/* Finite values to the nearest bf16, ties to even. */
+static inline __m512 round_vector(__m512 v) {
+  __m512i u = _mm512_castps_si512(v), odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
+  u = _mm512_add_epi32(u, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+  return _mm512_castsi512_ps(_mm512_and_si512(u, _mm512_set1_epi32(-0x10000)));
+}
+
 #define NF4_TABLE __m512
+static inline __m512 nf4_round(__m512 table) { return round_vector(table); }
 static inline __m512 nf4_table(const float *code, float absmax) {
   return _mm512_mul_ps(_mm512_loadu_ps(code), _mm512_set1_ps(absmax));
 }
@@ -28,6 +36,11 @@ static inline __m512 nf4_values(__m512 table, const uint8_t *codes) {
   return _mm512_permutexvar_ps(index, table);
 }
 #define VNF4(table, p) nf4_values(table, p)
+/* 16 bytes are 32 weights; these are the 16 even ones (high nibbles), the 16 odd ones. */
+#define NF4_BYTES __m512i
+#define VBYTES(p) _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(p)))
+#define VEVEN(table, bytes) _mm512_permutexvar_ps(_mm512_srli_epi32(bytes, 4), table)
+#define VODD(table, bytes) _mm512_permutexvar_ps(bytes, table)
 
 static inline void transpose16(__m512i r[16]) {
   __m512i t[16];
@@ -61,7 +74,9 @@ static void transpose(uint32_t *out, int64_t width, const void *in, int64_t stri
     const __mmask16 present = (__mmask16)((1u << count) - 1);
     __m512i r[16];
     for (int i = 0; i < 16; i++) {
-      r[i] = i < rows ? _mm512_maskz_loadu_epi32(present, (const char *)in + i * stride + 4 * s) : _mm512_setzero_si512();
+      _mm_prefetch((const char *)in + (i + rows) * stride + 4 * s, _MM_HINT_T0); /* the next strip */
+      const char *lanes = (const char *)in + i * stride + 4 * s;
+      r[i] = i < rows ? _mm512_maskz_loadu_epi32(present, lanes) : _mm512_setzero_si512();
     }
     transpose16(r);
     if (count == 16) {

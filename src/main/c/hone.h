@@ -42,7 +42,8 @@ enum { HONE_OK = 0, HONE_BAD_ARGUMENT = 1, HONE_OUT_OF_MEMORY = 2, HONE_UNSUPPOR
 enum { HONE_F32 = 0, HONE_BF16 = 1, HONE_F16 = 2, HONE_I32 = 3, HONE_U8 = 4, HONE_NF4 = 5, HONE_F64 = 6 };
 
 /* instruction sets, in rising order; REFERENCE is the plain C of each op. */
-enum { HONE_ISA_REFERENCE = 0, HONE_ISA_AVX2 = 1, HONE_ISA_AVX512 = 2, HONE_ISA_AVX512_BF16 = 3 };
+enum { HONE_ISA_REFERENCE = 0, HONE_ISA_AVX2 = 1, HONE_ISA_AVX512 = 2, HONE_ISA_AVX512_BF16 = 3,
+       HONE_ISA_AMX = 4 };
 
 /*
  * Side data of a 4-bit tensor of n elements in row-major blocks of `block` (bitsandbytes layout):
@@ -76,7 +77,8 @@ typedef struct hone_tensor {
 HONE_API int32_t hone_abi_version(void);
 /* The message of the last failed call of this thread; empty when none. */
 HONE_API const char *hone_last_error(void);
-/* The best instruction set this machine has, and the one in use (HONE_ISA_*). */
+/* The best instruction set this machine has (AMX: and the system grants), and the one in use (HONE_ISA_*): the best, but
+ * AVX512 where that is faster than AVX512_BF16, whose dot product has half the rate of f32 on Intel's cores. */
 HONE_API int32_t hone_best_isa(void);
 HONE_API int32_t hone_isa(void);
 /* Chooses an instruction set not above hone_best_isa(); for tests and comparisons. */
@@ -111,13 +113,19 @@ HONE_API int32_t hone_rmsnorm_backward(const hone_tensor *dx, const hone_tensor 
 
 /* ---- linear: y = x W^T + b -------------------------------------------------------------------------------------- */
 
-/* y (M,N) =; x (M,K); w (N,K) F32|BF16|F16|NF4; bias (N) F32|BF16|F16 or null. y may be F32 when x is BF16. */
+/*
+ * One rule for the arithmetic of the three products: when any activation among the arguments (x, dx or dy) is BF16, all
+ * operands are rounded to bf16 - weights of any dtype, an F32 dy too - and summed in f32; else everything is f32 over exactly
+ * decoded weights. The dtypes of a call may differ, which is what chunked ops need: F32 logits from a BF16 h, and from an
+ * F32 dy a BF16 dx and the dw of a BF16 x. Any of them may be descriptors of rows inside a larger tensor.
+ */
+/* y (M,N) =; x (M,K); w (N,K) F32|BF16|F16|NF4; bias (N) F32|BF16|F16 or null. y has x's dtype or F32. */
 HONE_API int32_t hone_linear_forward(const hone_tensor *y, const hone_tensor *x, const hone_tensor *w,
                                      const hone_tensor *bias);
-/* dx (M,K) = or += dy W; dy (M,N); w as forward */
+/* dx (M,K) F32|BF16 = or += dy W; dy (M,N) F32|BF16; w as forward */
 HONE_API int32_t hone_linear_backward_input(const hone_tensor *dx, const hone_tensor *dy, const hone_tensor *w,
                                             int32_t accumulate);
-/* dw (N,K) F32 += dy^T x; dbias (N) F32 += or null */
+/* dw (N,K) F32 += dy^T x; dbias (N) F32 += or null; dy (M,N), x (M,K) F32|BF16 */
 HONE_API int32_t hone_linear_backward_weight(const hone_tensor *dw, const hone_tensor *dbias, const hone_tensor *dy,
                                              const hone_tensor *x);
 

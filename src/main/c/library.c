@@ -1,10 +1,17 @@
 /* library.c - errors, argument checks, instruction sets, threads and per-thread scratch. */
+#define _GNU_SOURCE /* syscall */
 #include <omp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "internal.h"
+
+#if defined(__x86_64__) && defined(__linux__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 /* ---- errors -------------------------------------------------------------------------------------------------------- */
 
@@ -69,23 +76,45 @@ int32_t hone_check(const char *op, const hone_tensor *t, uint32_t dtypes, int32_
 
 /* ---- instruction sets ---------------------------------------------------------------------------------------------- */
 
-int32_t hone_best_isa(void) {
+/* Matrix registers: the processor has them, and the system lends their 8 KiB of state to a process that asks. */
+static bool has_amx(void) {
+#if defined(__x86_64__) && defined(__linux__)
+  enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 }; /* arch_prctl's ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA */
+  const unsigned tile = 1u << 24, bf16 = 1u << 22;
+  unsigned a, b, c, d;
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & tile) == 0 || (d & bf16) == 0) return false;
+  return syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+#else
+  return false;
+#endif
+}
+
+static int32_t detect_isa(void) {
 #if defined(__x86_64__)
   __builtin_cpu_init();
   bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
   bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                 __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-  if (avx512 && __builtin_cpu_supports("avx512bf16")) return HONE_ISA_AVX512_BF16;
+  if (avx512 && __builtin_cpu_supports("avx512bf16")) return has_amx() ? HONE_ISA_AMX : HONE_ISA_AVX512_BF16;
   if (avx512) return HONE_ISA_AVX512;
   if (avx2) return HONE_ISA_AVX2;
 #endif
   return HONE_ISA_REFERENCE;
 }
 
-static int32_t chosen_isa = -1;
+static int32_t best_isa = -1, chosen_isa = -1;
+
+int32_t hone_best_isa(void) {
+  if (best_isa < 0) best_isa = detect_isa();
+  return best_isa;
+}
 
 int32_t hone_isa(void) {
-  if (chosen_isa < 0) chosen_isa = hone_best_isa();
+  if (chosen_isa >= 0) return chosen_isa;
+  chosen_isa = hone_best_isa();
+#if defined(__x86_64__)
+  if (chosen_isa == HONE_ISA_AVX512_BF16 && __builtin_cpu_is("intel")) chosen_isa = HONE_ISA_AVX512;
+#endif
   return chosen_isa;
 }
 

@@ -7,8 +7,9 @@
  *            d is linear in x:  dx += keep / (1-p) * (e A).
  * Shapes.    x, dx (M,K)   A, dA (R,K)   B, dB (N,R)   y, dy (M,N)   u, e (M,R)
  * Memory.    saved: u besides x. The mask is never stored: it is a function of (seed, element) and made again.
- * Rounding.  1/(1-p) multiplies sums, not elements, so a bf16 x is multiplied as it is. f32 activations: f32. When x or y
- *            (dy) is bf16: every operand rounded to bf16 (A, B and an f32 u or e too), sums in f32, u, e and y rounded once.
+ * Rounding.  1/(1-p) multiplies sums, not elements, so a bf16 x is multiplied as it is. f32 activations: f32. When x or
+ *            y (dy) is bf16: every operand rounded to bf16 (A, B and an f32 u or e too), sums in f32, u, e and y
+ *            rounded once.
  * Mirrors.   LoraTest; blocked form for HONE_ISA_AVX2 and above: gemm.c
  */
 #include "gemm.h"
@@ -38,8 +39,8 @@ static void masked_row(float *row, const hone_tensor *x, int64_t m, bool bf16, c
 
 static float *row_buffer(int slot, int64_t n) { return hone_workspace(slot, (size_t)(n > 0 ? n : 1) * sizeof(float)); }
 
-static int32_t check(const char *op, const hone_tensor *y, const hone_tensor *u, const hone_tensor *x, const hone_tensor *a,
-                     const hone_tensor *b, float dropout) {
+static int32_t check(const char *op, const hone_tensor *y, const hone_tensor *u, const hone_tensor *x,
+                     const hone_tensor *a, const hone_tensor *b, float dropout) {
   const uint32_t f32 = HONE_DTYPE_BIT(HONE_F32);
   HONE_CHECK2(op, x, HONE_ACTIVATIONS, -1, -1);
   HONE_CHECK2(op, a, f32, -1, x->shape[1]);
@@ -50,14 +51,14 @@ static int32_t check(const char *op, const hone_tensor *y, const hone_tensor *u,
   return HONE_OK;
 }
 
-/* ---- forward ------------------------------------------------------------------------------------------------------ */
+/* ---- forward ----------------------------------------------------------------------------------------------------- */
 
 static int32_t forward_reference(const hone_tensor *y, const hone_tensor *u, const hone_tensor *x, const hone_tensor *a,
                                  const hone_tensor *b, float scale, const lora_dropout *d) {
   const int64_t M = x->shape[0], K = x->shape[1], R = a->shape[0], N = b->shape[0];
   const bool bf16 = hone_product_is_bf16(x, y);
   bool failed = false;
-#pragma omp parallel for schedule(static) reduction(|| : failed)
+#pragma omp parallel for schedule(static) reduction(|| : failed) if (M * N * K > HONE_SMALL_PRODUCT)
   for (int64_t m = 0; m < M; m++) {
     float *x_row = row_buffer(X_ROW, K), *sum = row_buffer(SUM_ROW, N);
     float *weight = row_buffer(WEIGHT_ROW, K + R), *u_row = row_buffer(RANK_ROW, R);
@@ -74,7 +75,8 @@ static int32_t forward_reference(const hone_tensor *y, const hone_tensor *u, con
     for (int64_t n = 0; n < N; n++) sum[n] = scale * hone_dot(saved, hone_operand_row(weight, b, n * R, R, bf16), R);
     hone_store(y, m * N, sum, N, true);
   }
-  return failed ? hone_fail(HONE_OUT_OF_MEMORY, "lora_forward: no memory for rows of %lld", (long long)(K + N)) : HONE_OK;
+  HONE_REQUIRE_MEMORY(!failed, "lora_forward: no memory for rows of %lld", (long long)(K + N));
+  return HONE_OK;
 }
 
 static int32_t forward_blocked(const hone_tensor *y, const hone_tensor *u, const hone_tensor *x, const hone_tensor *a,
@@ -94,14 +96,14 @@ int32_t hone_lora_forward(const hone_tensor *y, const hone_tensor *u, const hone
   return (hone_isa() == HONE_ISA_REFERENCE ? forward_reference : forward_blocked)(y, u, x, a, b, scale, &d);
 }
 
-/* ---- backward ----------------------------------------------------------------------------------------------------- */
+/* ---- backward ---------------------------------------------------------------------------------------------------- */
 
 /* e = s dy B, then dx += keep / (1-p) * (e A), token by token */
 static bool backward_tokens(const hone_tensor *dx, const hone_tensor *e, const hone_tensor *dy, const hone_tensor *a,
                             const hone_tensor *b, float scale, bool bf16, const lora_dropout *d) {
   const int64_t M = dy->shape[0], K = a->shape[1], R = a->shape[0], N = b->shape[0];
   bool failed = false;
-#pragma omp parallel for schedule(static) reduction(|| : failed)
+#pragma omp parallel for schedule(static) reduction(|| : failed) if (M * N * K > HONE_SMALL_PRODUCT)
   for (int64_t m = 0; m < M; m++) {
     float *weight = row_buffer(WEIGHT_ROW, K + R), *sum = row_buffer(SUM_ROW, K), *e_row = row_buffer(RANK_ROW, R);
     if (!weight || !sum || !e_row) {
@@ -125,9 +127,10 @@ static bool backward_tokens(const hone_tensor *dx, const hone_tensor *e, const h
   return !failed;
 }
 
-static int32_t backward_reference(const hone_tensor *dx, const hone_tensor *da, const hone_tensor *db, const hone_tensor *e,
-                                  const hone_tensor *dy, const hone_tensor *x, const hone_tensor *u, const hone_tensor *a,
-                                  const hone_tensor *b, float scale, const lora_dropout *d) {
+static int32_t backward_reference(const hone_tensor *dx, const hone_tensor *da, const hone_tensor *db,
+                                  const hone_tensor *e, const hone_tensor *dy, const hone_tensor *x,
+                                  const hone_tensor *u, const hone_tensor *a, const hone_tensor *b, float scale,
+                                  const lora_dropout *d) {
   const int64_t M = x->shape[0], K = x->shape[1], R = a->shape[0], N = b->shape[0];
   const bool bf16 = hone_product_is_bf16(x, dy);
   float *row = row_buffer(X_ROW, K + R);
@@ -147,9 +150,10 @@ static int32_t backward_reference(const hone_tensor *dx, const hone_tensor *da, 
   return HONE_OK;
 }
 
-static int32_t backward_blocked(const hone_tensor *dx, const hone_tensor *da, const hone_tensor *db, const hone_tensor *e,
-                                const hone_tensor *dy, const hone_tensor *x, const hone_tensor *u, const hone_tensor *a,
-                                const hone_tensor *b, float scale, const lora_dropout *d) {
+static int32_t backward_blocked(const hone_tensor *dx, const hone_tensor *da, const hone_tensor *db,
+                                const hone_tensor *e, const hone_tensor *dy, const hone_tensor *x,
+                                const hone_tensor *u, const hone_tensor *a, const hone_tensor *b, float scale,
+                                const lora_dropout *d) {
   const int64_t M = x->shape[0], R = a->shape[0], N = b->shape[0];
   const bool bf16 = hone_product_is_bf16(x, dy);
   HONE_TRY(hone_gemm("lora_backward", &(hone_gemm_result){.tensor = e, .scale = scale},
@@ -163,8 +167,8 @@ static int32_t backward_blocked(const hone_tensor *dx, const hone_tensor *da, co
                      &(hone_gemm_operand){.tensor = e, .across = true},
                      &(hone_gemm_operand){.tensor = x, .across = true, .mask = d->mask}, M, bf16));
   return hone_gemm("lora_backward", &(hone_gemm_result){.tensor = db, .scale = scale, .accumulate = true},
-                   &(hone_gemm_operand){.tensor = dy, .across = true}, &(hone_gemm_operand){.tensor = u, .across = true}, M,
-                   bf16);
+                   &(hone_gemm_operand){.tensor = dy, .across = true},
+                   &(hone_gemm_operand){.tensor = u, .across = true}, M, bf16);
 }
 
 int32_t hone_lora_backward(const hone_tensor *dx, const hone_tensor *da, const hone_tensor *db, const hone_tensor *e,

@@ -6,11 +6,12 @@
  *                       u = #{i : (a - offset) (1/c) > (map[i] + map[i+1]) / 2}
  *            load:      w = code[q] * a,  a = code2[u] * c + offset
  * Backward.  None: a frozen weight has no gradient.
- * Shapes.    w any shape of n elements, row-major; codes U8 (ceil(n/2)); absmax (ceil(n/64)); an odd last nibble is code(0).
+ * Shapes.    w any shape of n elements, row-major; codes U8 (ceil(n/2)); absmax (ceil(n/64)); an odd last nibble is
+ *            code(0).
  * Memory.    reads w once, writes n/2 + n/64 (* 4, or * 1 + n/16384 * 4 with the second level) bytes
  * Rounding.  every step in f32 without contraction, 1/a rounded before it multiplies; a zero block divides by 1e-38.
- *            The mean sums in the order of torch's contiguous f32 sum (eight lanes, four chains, cascades), so that offsets
- *            equal those of files written with it on one thread. Byte-exact with bitsandbytes 0.50.
+ *            The mean sums in the order of torch's contiguous f32 sum (eight lanes, four chains, cascades), so that
+ *            offsets equal those of files written with it on one thread. Byte-exact with bitsandbytes 0.50.
  * Mirrors.   Nf4Test; facts of the format: bitsandbytes functional.py (code book, thresholds, dynamic map)
  */
 #include "nf4.h"
@@ -34,7 +35,7 @@ static const float THRESHOLD[15] = {
 enum { ZERO_CODE = 7, BLOCK_MAX = 4096, NESTED_BLOCK = 256, MAP = 256 };
 static const float SMALLEST_ABSMAX = 1e-38f;
 
-/* ---- the code books ----------------------------------------------------------------------------------------------- */
+/* ---- the code books ---------------------------------------------------------------------------------------------- */
 
 /* Point i of n evenly spaced ones on [0.1, 1], counted from the nearer end and rounded once, as torch.linspace does. */
 static float grid_point(int i, int n) {
@@ -43,8 +44,8 @@ static float grid_point(int i, int n) {
 }
 
 /*
- * The signed dynamic map, rising: decade d = 0..6 spans 10^(d-7) .. 10^(d-6) with 2^d values, the means of neighbours on a
- * grid of 2^d + 1 points; both signs of all 127, then 0 and 1: 256 values.
+ * The signed dynamic map, rising: decade d = 0..6 spans 10^(d-7) .. 10^(d-6) with 2^d values, the means of neighbours
+ * on a grid of 2^d + 1 points; both signs of all 127, then 0 and 1: 256 values.
  */
 static void dynamic_map(float *map) {
   int above = 128; /* map[127] = 0, positive values follow */
@@ -68,7 +69,7 @@ int32_t hone_nf4_tables(const hone_tensor *nf4, const hone_tensor *dynamic) {
   return HONE_OK;
 }
 
-/* ---- quantise ----------------------------------------------------------------------------------------------------- */
+/* ---- quantise ---------------------------------------------------------------------------------------------------- */
 
 static float absolute_max(const float *x, int64_t n) {
   float max = 0;
@@ -94,8 +95,8 @@ static float quantise_block(uint8_t *codes, const float *w, int64_t n, int32_t *
 int32_t hone_nf4_quantize(const hone_tensor *codes, const hone_tensor *absmax, const hone_tensor *w, int32_t block) {
   HONE_REQUIRE(w, "nf4_quantize: a required tensor is null");
   HONE_TRY(hone_check("nf4_quantize", w, HONE_FLOATS, w->rank, w->shape));
-  HONE_REQUIRE(block > 0 && block % 2 == 0 && block <= BLOCK_MAX, "nf4_quantize: a block of %d, want an even number from 2 to %d",
-               block, BLOCK_MAX);
+  HONE_REQUIRE(block > 0 && block % 2 == 0 && block <= BLOCK_MAX,
+               "nf4_quantize: a block of %d, want an even number from 2 to %d", block, BLOCK_MAX);
   int64_t n = hone_elements(w), blocks = (n + block - 1) / block;
   HONE_CHECK1("nf4_quantize", absmax, HONE_DTYPE_BIT(HONE_F32), blocks);
   HONE_REQUIRE(codes, "nf4_quantize: a required tensor is null");
@@ -114,13 +115,13 @@ int32_t hone_nf4_quantize(const hone_tensor *codes, const hone_tensor *absmax, c
   return HONE_OK;
 }
 
-/* ---- the second level --------------------------------------------------------------------------------------------- */
+/* ---- the second level -------------------------------------------------------------------------------------------- */
 
 enum { LANES = 8, CHAINS = 4, LEVELS = 4, STRIP = LANES * CHAINS };
 
 /*
- * Sum in torch's order for a contiguous f32 row: strips of 4 x 8 lanes go into 32 running sums; each level of running sums
- * is emptied into the next after 2^power strips of the level below; what is left is added last.
+ * Sum in torch's order for a contiguous f32 row: strips of 4 x 8 lanes go into 32 running sums; each level of running
+ * sums is emptied into the next after 2^power strips of the level below; what is left is added last.
  */
 static float cascade_sum(const float *x, int64_t n) {
   float level[LEVELS][STRIP] = {{0}};
@@ -169,8 +170,8 @@ static uint8_t dynamic_code(const float *boundary, float x) {
   return (uint8_t)low;
 }
 
-int32_t hone_nf4_quantize_absmax(const hone_tensor *quantised, const hone_tensor *nested_absmax, const hone_tensor *offset,
-                                 const hone_tensor *absmax) {
+int32_t hone_nf4_quantize_absmax(const hone_tensor *quantised, const hone_tensor *nested_absmax,
+                                 const hone_tensor *offset, const hone_tensor *absmax) {
   HONE_CHECK1("nf4_quantize_absmax", absmax, HONE_DTYPE_BIT(HONE_F32), -1);
   int64_t n = absmax->shape[0], blocks = (n + NESTED_BLOCK - 1) / NESTED_BLOCK;
   HONE_CHECK1("nf4_quantize_absmax", quantised, HONE_DTYPE_BIT(HONE_U8), n);
@@ -197,7 +198,7 @@ int32_t hone_nf4_quantize_absmax(const hone_tensor *quantised, const hone_tensor
   return HONE_OK;
 }
 
-/* ---- decode ------------------------------------------------------------------------------------------------------- */
+/* ---- decode ------------------------------------------------------------------------------------------------------ */
 
 void hone_nf4_load(float *out, const hone_tensor *t, int64_t offset, int64_t n) {
   const hone_quant *q = t->quant;

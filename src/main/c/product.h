@@ -4,6 +4,14 @@
 
 #include "internal.h"
 
+/* Multiply-adds below which waking threads costs more than it saves: 512 Ki take some 10 us. */
+enum { HONE_SMALL_PRODUCT = 512 * 1024 };
+
+#define HONE_REQUIRE_MEMORY(condition, ...)                              \
+  do {                                                                   \
+    if (!(condition)) return hone_fail(HONE_OUT_OF_MEMORY, __VA_ARGS__); \
+  } while (0)
+
 /* A product takes bf16 operands, summed in f32, as soon as one activation in it is BF16; else it is f32 throughout. */
 static inline bool hone_product_is_bf16(const hone_tensor *p, const hone_tensor *q) {
   return p->dtype == HONE_BF16 || q->dtype == HONE_BF16;

@@ -16,17 +16,6 @@ import java.util.Set;
 public final class Adapters {
   private Adapters() {}
 
-  /** The linear layers that adapters may sit on: all but the head. */
-  public static List<PeftAdapter.Linear> linears(ModelSpec spec) {
-    List<PeftAdapter.Linear> linears = new ArrayList<>();
-    for (int layer = 0; layer < spec.layers(); layer++) {
-      for (Projection p : Projection.values()) {
-        linears.add(new PeftAdapter.Linear(p.module(layer), p.out(spec), p.in(spec)));
-      }
-    }
-    return linears;
-  }
-
   /**
    * The layers that a PEFT config adapts in a model of this shape.
    *
@@ -34,7 +23,7 @@ public final class Adapters {
    * @throws dev.hone.config.UserError when no layer fits the config's targets
    */
   public static Tuning.Lora tuning(ModelSpec spec, PeftConfig config, float dropout) {
-    List<String> modules = linears(spec).stream().map(PeftAdapter.Linear::module).toList();
+    List<String> modules = spec.linears().stream().map(PeftAdapter.Linear::module).toList();
     Set<String> chosen = new HashSet<>(config.resolve(modules));
     List<Tuning.Lora.Target> targets = new ArrayList<>();
     for (int layer = 0; layer < spec.layers(); layer++) {

@@ -1,5 +1,6 @@
 package dev.hone.engine;
 
+import dev.hone.config.UserError;
 import dev.hone.kernel.Kernels;
 import dev.hone.model.ModelSpec;
 import dev.hone.model.ParameterShape;
@@ -7,6 +8,7 @@ import dev.hone.model.Projection;
 import dev.hone.model.Tuning;
 import dev.hone.plan.Plan;
 import dev.hone.plan.TrainingPlan;
+import dev.hone.tensor.DType;
 import dev.hone.tensor.Tensor;
 import java.lang.foreign.Arena;
 import java.util.ArrayList;
@@ -32,6 +34,7 @@ final class ModelWeights {
   private final Parameters parameters;
   private final Storage storage;
   private final Quantizer quantizer;
+  private final Tensor nonFinite;
 
   ModelWeights(
       Kernels kernels, WeightSource source, ModelSpec spec, Tuning tuning, Storage storage, Plan.Memory memory,
@@ -40,6 +43,7 @@ final class ModelWeights {
     this.source = source;
     this.parameters = parameters;
     this.storage = storage;
+    nonFinite = Tensor.allocate(arena, "non_finite", DType.F64, 1);
     quantizer = storage == Storage.AS_STORED ? null : new Quantizer(kernels, arena);
     embedding = matrix("model.embed_tokens.weight", spec.vocab(), spec.hidden());
     embeddingGradient = gradient("model.embed_tokens.weight");
@@ -76,9 +80,9 @@ final class ModelWeights {
     String name = module + ".weight";
     Tensor weight;
     if (parameters.has(name)) {
-      weight = trained(name, source.weight(name, p.out(spec), p.in(spec)));
+      weight = trained(name, finite(source.weight(name, p.out(spec), p.in(spec))));
     } else {
-      weight = source.weight(name, p.out(spec), p.in(spec));
+      weight = finite(source.weight(name, p.out(spec), p.in(spec)));
       if (quantizer != null && weight.dtype().isFloat()) {
         weight = quantizer.nf4(weight, storage == Storage.NF4_DOUBLE_QUANTISED);
       }
@@ -112,13 +116,28 @@ final class ModelWeights {
   }
 
   private Tensor vector(String name, long n) {
-    Tensor stored = source.tensor(name, n);
+    Tensor stored = finite(source.tensor(name, n));
     return parameters.has(name) ? trained(name, stored) : stored;
   }
 
   private Tensor matrix(String name, long rows, long columns) {
-    Tensor stored = source.tensor(name, rows, columns);
+    Tensor stored = finite(source.tensor(name, rows, columns));
     return parameters.has(name) ? trained(name, stored) : stored;
+  }
+
+  /** A damaged checkpoint is told apart from a diverging run here, before the first step. */
+  private Tensor finite(Tensor weight) {
+    Tensor values = weight;
+    if (weight.quant() != null) {
+      values = weight.quant().isDouble() ? weight.quant().nestedAbsmax() : weight.quant().absmax();
+    }
+    kernels.countNonFinite(nonFinite, values);
+    if (nonFinite.toDouble() > 0) {
+      throw UserError.of(
+          "%s: %,.0f of its values are NaN or infinite; the checkpoint is damaged, fetch it again",
+          weight.name(), nonFinite.toDouble());
+    }
+    return weight;
   }
 
   private Tensor trained(String name, Tensor stored) {

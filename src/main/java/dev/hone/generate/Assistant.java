@@ -90,7 +90,7 @@ public final class Assistant implements AutoCloseable {
       kernels.useThreads(options.threads());
     }
     try (Arena arena = Arena.ofConfined()) {
-      PeftAdapter adapter = options.adapter().map(f -> PeftAdapter.read(f, arena, Adapters.linears(spec))).orElse(null);
+      PeftAdapter adapter = options.adapter().map(f -> PeftAdapter.read(f, arena, spec.linears())).orElse(null);
       Tuning tuning = adapter == null ? new Tuning.None() : Adapters.tuning(spec, adapter.config(), 0f);
       decoder = Decoder.open(kernels, spec, base, tuning, options.storage(), options.compute(), positions);
       if (adapter != null) {

@@ -75,7 +75,7 @@ final class RunSetup implements AutoCloseable {
   }
 
   private static PeftAdapter read(Path folder, ModelSpec spec) {
-    return PeftAdapter.read(folder, Arena.ofAuto(), Adapters.linears(spec));
+    return PeftAdapter.read(folder, Arena.ofAuto(), spec.linears());
   }
 
   private PeftConfig freshConfig() {

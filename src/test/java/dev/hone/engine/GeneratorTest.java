@@ -36,7 +36,7 @@ class GeneratorTest {
     Tuning tuning = Adapters.tuning(base.spec(), PeftConfig.read(adapterFolder), 0f);
     Decoder decoder = Decoder.open(kernels, base.spec(), base, tuning, Storage.AS_STORED, DType.F32, positions);
     try (Arena arena = Arena.ofConfined()) {
-      Adapters.load(PeftAdapter.read(adapterFolder, arena, Adapters.linears(base.spec())), decoder.parameters());
+      Adapters.load(PeftAdapter.read(adapterFolder, arena, base.spec().linears()), decoder.parameters());
     }
     return decoder;
   }

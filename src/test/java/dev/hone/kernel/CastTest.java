@@ -133,4 +133,30 @@ class CastTest {
     assertThatThrownBy(() -> kernels.cast(tensor(DType.BF16, 3), tensor(DType.F32, 4)))
         .isInstanceOf(NativeException.class).hasMessageContaining("cast");
   }
+
+  @Test
+  void copiesRowsBetweenPlacesAndTypes() {
+    int width = 4099; // longer than the block that is converted at once
+    float[] x = new float[3 * width];
+    for (int i = 0; i < x.length; i++) {
+      x[i] = i % 251 - 125; // exact in bf16
+    }
+    Tensor in = Tensor.allocate(arena, "in", DType.F32, 3, width).set(x);
+    Tensor out = Tensor.allocate(arena, "out", DType.BF16, 4, width);
+    kernels.copyRows(out, 2, in, 1);
+    float[] got = out.toFloats();
+    for (int i = 0; i < got.length; i++) {
+      assertThat(got[i]).as("element %d", i).isEqualTo(i < 2 * width ? 0f : x[i - width]);
+    }
+  }
+
+  @Test
+  void refusesRowsThatAreNotThere() {
+    Tensor in = Tensor.allocate(arena, "in", DType.F32, 3, 5);
+    Tensor out = Tensor.allocate(arena, "out", DType.F32, 4, 5);
+    assertThatThrownBy(() -> kernels.copyRows(out, 4, in, 0)).hasMessage("copy_rows: row 4 of out, which has 4");
+    assertThatThrownBy(() -> kernels.copyRows(out, 0, in, 3)).hasMessage("copy_rows: row 3 of in, which has 3");
+    Tensor narrow = Tensor.allocate(arena, "narrow", DType.F32, 3, 4);
+    assertThatThrownBy(() -> kernels.copyRows(out, 0, narrow, 0)).hasMessageContaining("narrow is f32 [3,4]");
+  }
 }

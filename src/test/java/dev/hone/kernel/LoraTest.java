@@ -86,8 +86,8 @@ class LoraTest {
 
   static List<Shape> shapes() {
     int[][] mnkr = {
-      {1, 1, 1, 1}, {1, 64, 64, 8}, {3, 17, 65, 4}, {17, 130, 64, 8}, {65, 3, 130, 16}, {130, 65, 17, 64}, {33, 40, 700, 5},
-      {40, 200, 300, 16}
+      {1, 1, 1, 1}, {1, 64, 64, 8}, {3, 17, 65, 4}, {17, 130, 64, 8}, {65, 3, 130, 16}, {130, 65, 17, 64},
+      {33, 40, 700, 5}, {40, 200, 300, 16}
     };
     return Arrays.stream(mnkr).map(s -> new Shape(s[0], s[1], s[2], s[3])).toList();
   }
@@ -109,7 +109,10 @@ class LoraTest {
       float[] d = masked(f.x.toFloats(), p);
       new Product(s.m, s.r, s.k, d, f.a.toFloats()).scale(inverse).check(what + " u", f.u, f.bf16);
       float[] u = f.u.toFloats();
-      new Product(s.m, s.n, s.r, u, f.b.toFloats()).scale(SCALE).plus(f.before(f.y, f.y0)).check(what + " y", f.y, f.bf16);
+      new Product(s.m, s.n, s.r, u, f.b.toFloats())
+          .scale(SCALE)
+          .plus(f.before(f.y, f.y0))
+          .check(what + " y", f.y, f.bf16);
 
       kernels.loraBackward(f.dx, f.da, f.db, f.e, f.dy, f.x, f.u, f.a, f.b, SCALE, p, SEED);
       float[] dy = f.dy.toFloats();

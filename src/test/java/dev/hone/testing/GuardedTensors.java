@@ -12,9 +12,9 @@ import java.util.List;
 import java.util.Random;
 
 /**
- * Tensors for a kernel test, each between two bands of sentinel bytes that directly touch its elements. {@link #damage} names what
- * was written outside. Fresh memory is filled with NaN patterns, so that an output that is only partly written, or read before it is
- * written, shows.
+ * Tensors for a kernel test, each between two bands of sentinel bytes that directly touch its elements. {@link #damage}
+ * names what was written outside. Fresh memory is filled with NaN patterns, so that an output that is only partly
+ * written, or read before it is written, shows.
  */
 public final class GuardedTensors implements AutoCloseable {
   private static final long BAND = 128;
@@ -62,7 +62,7 @@ public final class GuardedTensors implements AutoCloseable {
     return tensor;
   }
 
-  /** {@code values} quantised by {@code kernels} in blocks of 64, absmax quantised a second time when {@code nested}. */
+  /** {@code values} as NF4 in blocks of 64 by {@code kernels}, absmax quantised a second time when {@code nested}. */
   public Tensor nf4(Kernels kernels, String name, boolean nested, float[] values, long... shape) {
     long blocks = Math.ceilDiv(values.length, 64L);
     Tensor codes = allocate(name + ".codes", DType.U8, Math.ceilDiv(values.length, 2L));

@@ -6,45 +6,30 @@ import dev.hone.tensor.DType;
 import dev.hone.tensor.Tensor;
 import java.lang.foreign.ValueLayout;
 import java.util.function.DoubleSupplier;
+import java.util.function.IntToDoubleFunction;
 
 /**
- * C (m,n) = scale * A (m,k) B^T (k,n) + addend in double precision, and the bound within which a kernel must come to it.
+ * C (m,n) = A (m,k) B^T (k,n), scaled and added to, in double precision, and the bound within which a kernel must come
+ * to it.
  *
- * <p>f32 arithmetic: for each element (k + 4) u (scale sum |a b| + |addend|) with u = 2^-24, the standard bound of a dot product
- * of k terms in any order of summation plus a few roundings at its end; one more of the output's own dtype. bf16 operands: at most
- * twice the largest error that the same product makes in double precision when its operands and its output are rounded to bf16,
- * above the f32 bound.
+ * <p>f32 arithmetic: for each element (k + 4) u (scale sum |a b| + |addend|) with u = 2^-24, the standard bound of a
+ * dot product of k terms in any order of summation plus a few roundings at its end; one more of the output's own dtype.
+ * bf16 operands: at most twice the largest error that the same product makes in double precision when its operands and
+ * its output are rounded to bf16, above the f32 bound.
  */
 public final class Product {
   private static final double F32_ROUNDING = 0x1p-24;
   private static final double BF16_ROUNDING = 0x1p-8;
 
-  private final int m;
   private final int n;
   private final int k;
-  private final float[] a;
-  private final float[] b;
-  private final double scale;
-  private final double[] addend;
   private final double[] exact;
   private final double[] rounded;
   private final double[] magnitude;
 
+  /** The product of a (m,k) and b (n,k), the very values that the kernel is given. */
   public Product(int m, int n, int k, float[] a, float[] b) {
-    this(m, n, k, a, b, 1, new double[m * n]);
-  }
-
-  private Product(int m, int n, int k, float[] a, float[] b, double scale, double[] addend) {
-    this.m = m;
-    this.n = n;
-    this.k = k;
-    this.a = a;
-    this.b = b;
-    this.scale = scale;
-    this.addend = addend;
-    exact = new double[m * n];
-    rounded = new double[m * n];
-    magnitude = new double[m * n];
+    this(n, k, new double[m * n], new double[m * n], new double[m * n]);
     float[] a16 = toBf16(a);
     float[] b16 = toBf16(b);
     for (int i = 0; i < m; i++) {
@@ -58,37 +43,47 @@ public final class Product {
           size += Math.abs(term);
           sum16 += (double) a16[i * k + l] * b16[j * k + l];
         }
-        int at = i * n + j;
-        exact[at] = scale * sum + addend[at];
-        rounded[at] = scale * sum16 + addend[at];
-        magnitude[at] = Math.abs(scale) * size + Math.abs(addend[at]);
+        exact[i * n + j] = sum;
+        rounded[i * n + j] = sum16;
+        magnitude[i * n + j] = size;
       }
     }
   }
 
+  private Product(int n, int k, double[] exact, double[] rounded, double[] magnitude) {
+    this.n = n;
+    this.k = k;
+    this.exact = exact;
+    this.rounded = rounded;
+    this.magnitude = magnitude;
+  }
+
+  private Product with(double scale, IntToDoubleFunction addend) {
+    var out = new Product(n, k, exact.clone(), rounded.clone(), magnitude.clone());
+    for (int i = 0; i < exact.length; i++) {
+      double add = addend.applyAsDouble(i);
+      out.exact[i] = scale * exact[i] + add;
+      out.rounded[i] = scale * rounded[i] + add;
+      out.magnitude[i] = Math.abs(scale) * magnitude[i] + Math.abs(add);
+    }
+    return out;
+  }
+
   /** This product times {@code factor}. */
   public Product scale(double factor) {
-    return new Product(m, n, k, a, b, scale * factor, addend);
+    return with(factor, i -> 0);
   }
 
   /** This product plus {@code bias} (n) in every row; null is no bias. */
   public Product bias(Tensor bias) {
-    double[] sum = addend.clone();
     float[] row = bias == null ? new float[n] : bias.toFloats();
-    for (int i = 0; i < m * n; i++) {
-      sum[i] += row[i % n];
-    }
-    return new Product(m, n, k, a, b, scale, sum);
+    return with(1, i -> row[i % n]);
   }
 
   /** This product plus what {@code before} holds. */
   public Product plus(Tensor before) {
-    double[] sum = addend.clone();
     float[] values = before.toFloats();
-    for (int i = 0; i < m * n; i++) {
-      sum[i] += values[i];
-    }
-    return new Product(m, n, k, a, b, scale, sum);
+    return with(1, i -> values[i]);
   }
 
   /** The exact values. */
@@ -108,7 +103,8 @@ public final class Product {
       }
     }
     for (int i = 0; i < exact.length; i++) {
-      double bound = (k + 4) * F32_ROUNDING * magnitude[i] + 2 * naive + (bf16Out ? BF16_ROUNDING * Math.abs(exact[i]) : 0);
+      double store = bf16Out ? BF16_ROUNDING * Math.abs(exact[i]) : 0;
+      double bound = (k + 4) * F32_ROUNDING * magnitude[i] + 2 * naive + store;
       if (!(Math.abs(got[i] - exact[i]) <= bound + Float.MIN_NORMAL)) {
         throw new AssertionError(
             "%s: %s[%d,%d] = %s, want %s within %s".formatted(what, c, i / n, i % n, got[i], exact[i], bound));
@@ -137,9 +133,10 @@ public final class Product {
   }
 
   /**
-   * Fails unless {@code gradient} is the central difference of {@code loss} at every element of {@code parameter} (F32). For a loss
-   * that is linear in each element there is no truncation error, so the step is large (1/2) and what is left is the f32 rounding
-   * inside {@code loss}: 2e-5 of the gradient's size, allowed here with the largest gradient as measure.
+   * Fails unless {@code gradient} is the central difference of {@code loss} at every element of {@code parameter}
+   * (F32). For a loss that is linear in each element there is no truncation error, so the step is large (1/2) and what
+   * is left is the f32 rounding inside {@code loss}: 2e-5 of the gradient's size, allowed here with the largest
+   * gradient as measure.
    */
   public static void checkDifferences(Tensor parameter, Tensor gradient, DoubleSupplier loss) {
     float[] grad = gradient.toFloats();

@@ -8,7 +8,7 @@ import java.io.UncheckedIOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 
-/** Tensors of a golden .safetensors resource as arrays: a reader of its own, so that kernel tests need no format code. */
+/** Tensors of a golden .safetensors resource as arrays; of its own, so that kernel tests need no format code. */
 public final class Safetensors {
   private final JsonNode header;
   private final ByteBuffer data;

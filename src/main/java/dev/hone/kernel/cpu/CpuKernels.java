@@ -20,7 +20,8 @@ public final class CpuKernels implements Kernels {
     REFERENCE,
     AVX2,
     AVX512,
-    AVX512_BF16
+    AVX512_BF16,
+    AMX
   }
 
   public CpuKernels() {
@@ -102,11 +103,14 @@ public final class CpuKernels implements Kernels {
 
   @Override
   public long crossEntropyScratchBytes(long tokens, long hidden, long vocab, DType compute) {
+    long bytes;
     try {
-      return (long) HoneH.CROSS_ENTROPY_SCRATCH_BYTES.invokeExact(tokens, hidden, vocab, compute.code());
+      bytes = (long) HoneH.CROSS_ENTROPY_SCRATCH_BYTES.invokeExact(tokens, hidden, vocab, compute.code());
     } catch (Throwable t) {
       throw mismatch("hone_cross_entropy_scratch_bytes", t);
     }
+    check(bytes < 0 ? 1 : 0);
+    return bytes;
   }
 
   @Override
