@@ -54,7 +54,8 @@ class TalkingTest {
   private TrainingRun learnt(String quantization) throws IOException {
     Path rows = folder.resolve("rows.json");
     Files.writeString(rows, "[{\"instruction\": \"" + QUESTION + "\", \"output\": \"" + ANSWER + "\"}]");
-    TrainingRun run = new TrainingRun(folder, model, rows).with("template", "alpaca").with("quantization_bit", quantization)
+    TrainingRun run = new TrainingRun(folder, model, rows).with("template", "alpaca")
+        .with("quantization_bit", quantization)
         .with("probe_dataset", rows).with("learning_rate", "2e-2").with("max_steps", 25);
     assertThat(hone("train", run.yaml().toString())).as(err()).isZero();
     assertThat(err()).contains("held-out rows answered exactly before training: 0 of 1 (0 %)")
@@ -66,12 +67,14 @@ class TalkingTest {
   void whatWasTrainedIsAnsweredAndTheBaseDoesNotKnowIt() throws IOException {
     for (String bits : new String[] {"none", "4"}) {
       TrainingRun run = learnt(bits);
-      String[] ask = {"generate", model.toString(), "--adapter", run.output().toString(), "--template", "alpaca", "--prompt",
+      String[] ask = {"generate", model.toString(), "--adapter", run.output().toString(), "--template", "alpaca",
+          "--prompt",
           QUESTION, "--threads", "1", "--quantization-bit", "4"};
       String[] options = bits.equals("4") ? ask : java.util.Arrays.copyOf(ask, ask.length - 2);
       assertThat(hone(options)).as(err()).isZero();
       assertThat(out().strip()).isEqualTo(ANSWER);
-      assertThat(hone("generate", run.output().toString(), "--template", "alpaca", "--prompt", QUESTION, "--threads", "1"))
+      assertThat(hone("generate", run.output().toString(), "--template", "alpaca", "--prompt", QUESTION, "--threads",
+          "1"))
           .as("an output_dir by itself: " + err()).isZero();
       assertThat(out().strip()).startsWith(ANSWER.substring(0, 2));
       try (var files = Files.walk(run.output())) {
@@ -80,7 +83,8 @@ class TalkingTest {
         }
       }
     }
-    assertThat(hone("generate", model.toString(), "--template", "alpaca", "--prompt", QUESTION, "--max-new-tokens", "8")).isZero();
+    assertThat(hone("generate", model.toString(), "--template", "alpaca", "--prompt", QUESTION, "--max-new-tokens",
+        "8")).isZero();
     assertThat(out()).doesNotContain(ANSWER);
     assertThat(hone("generate", model.toString(), "--raw", "--prompt", "abc", "--system", "x", "--max-new-tokens", "3",
         "--compute-dtype", "bf16")).isZero();
@@ -92,7 +96,8 @@ class TalkingTest {
     in = "hello\n\n" + "far too long ".repeat(40) + "\nagain\n/new\nonce more\n/quit\nnever read\n";
     assertThat(hone("chat", model.toString(), "--template", "alpaca", "--max-new-tokens", "4", "--threads", "1"))
         .as(err()).isZero();
-    assertThat(out()).contains("/new begins anew, /quit leaves").contains("the context takes 256; shorten it, or begin anew");
+    assertThat(out()).contains("/new begins anew, /quit leaves")
+        .contains("the context takes 256; shorten it, or begin anew");
     assertThat(out().split("> ", -1)).as("a prompt for each line read").hasSizeGreaterThanOrEqualTo(7);
   }
 
@@ -100,7 +105,8 @@ class TalkingTest {
   void mistakesAreOneLine() {
     assertThat(hone("generate", model.toString(), "--prompt", "a", "--template", "alpacca")).isEqualTo(Main.USER_ERROR);
     assertThat(err()).hasLineCount(1).startsWith("hone: ").contains("alpacca").contains("alpaca");
-    assertThat(hone("generate", model.toString(), "--prompt", "a", "--adapter", model.toString())).isEqualTo(Main.USER_ERROR);
+    assertThat(hone("generate", model.toString(), "--prompt", "a", "--adapter", model.toString()))
+        .isEqualTo(Main.USER_ERROR);
     assertThat(err()).hasLineCount(1).contains("adapter_config.json");
     assertThat(hone("generate", model.toString(), "--prompt", "word ".repeat(300))).isEqualTo(Main.USER_ERROR);
     assertThat(err()).hasLineCount(1).contains("the context takes 256");
