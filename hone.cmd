@@ -24,6 +24,7 @@ if not exist "%JAR%" (
   call :package
   if errorlevel 1 exit /b 1
 )
+if not defined OMP_WAIT_POLICY set "OMP_WAIT_POLICY=passive"
 "%JDK%\bin\java.exe" -XX:+UseSerialGC -Xshare:auto --enable-native-access=ALL-UNNAMED %HONE_JAVA_OPTS% -jar "%JAR%" %*
 exit /b %errorlevel%
 

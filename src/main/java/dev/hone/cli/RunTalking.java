@@ -30,7 +30,7 @@ final class RunTalking implements Talking {
           out.print(prompt);
           assistant.complete(prompt, setup.maxNewTokens(), sampling(setup), piece -> show(out, piece));
         } else {
-          Conversation question = new Conversation(setup.system().orElse(null), null, List.of(Message.user(prompt)));
+          Conversation question = conversation(setup, List.of(Message.user(prompt)));
           assistant.answer(question, setup.maxNewTokens(), sampling(setup), piece -> show(out, piece));
         }
         out.println();
@@ -54,20 +54,36 @@ final class RunTalking implements Talking {
         if (line.strip().equals("/new")) {
           messages.clear();
         } else if (!line.isBlank()) {
-          messages.add(Message.user(line));
-          Conversation conversation = new Conversation(setup.system().orElse(null), null, List.copyOf(messages));
-          Assistant.Reply reply =
-              assistant.answer(conversation, setup.maxNewTokens(), sampling(setup), piece -> show(out, piece));
-          out.println();
-          messages.add(Message.assistant(reply.text()));
-          if (reply.stop() == Generator.Stop.CONTEXT) {
-            out.println("the context of " + assistant.context() + " tokens is full; /new begins anew");
-          }
+          turn(assistant, setup, messages, line, out);
         }
       }
     } catch (IOException e) {
       throw new UncheckedIOException(e);
     }
+  }
+
+  /** One question and its answer; a question that no longer fits is left out of the conversation. */
+  private static void turn(Assistant assistant, Setup setup, List<Message> messages, String line, PrintStream out) {
+    messages.add(Message.user(line));
+    Assistant.Reply reply;
+    try {
+      reply =
+          assistant.answer(
+              conversation(setup, messages), setup.maxNewTokens(), sampling(setup), piece -> show(out, piece));
+    } catch (UserError e) {
+      messages.removeLast();
+      out.println(e.getMessage() + ", or begin anew with /new");
+      return;
+    }
+    out.println();
+    messages.add(Message.assistant(reply.text()));
+    if (reply.stop() == Generator.Stop.CONTEXT) {
+      out.println("the context of " + assistant.context() + " tokens is full; /new begins anew");
+    }
+  }
+
+  private static Conversation conversation(Setup setup, List<Message> messages) {
+    return new Conversation(setup.system().orElse(""), "", messages);
   }
 
   /** A MODEL that is itself an adapter's folder, such as an output_dir, stands for its base with the adapter on it. */

@@ -88,16 +88,20 @@ class BadInputTest {
   void weightsOfAnotherShapeOrAnUnknownArchitecture() throws IOException {
     Path model = GoldenModels.copy("models/llama", folder.resolve("model"));
     String config = Files.readString(model.resolve("config.json"));
-    Files.writeString(model.resolve("config.json"), config.replace("\"intermediate_size\": 160", "\"intermediate_size\": 192"));
+    Files.writeString(model.resolve("config.json"), config.replace("\"intermediate_size\": 160",
+        "\"intermediate_size\": 192"));
     assertThat(refused(llama().with("model_name_or_path", model))).contains("config.json asks for [192, 64]");
-    Files.writeString(model.resolve("config.json"), config.replace("\"llama\"", "\"mamba\"").replace("LlamaFor", "MambaFor"));
-    assertThat(refused(llama().with("model_name_or_path", model))).containsIgnoringCase("mamba").contains("llama", "qwen2");
+    Files.writeString(model.resolve("config.json"), config.replace("\"llama\"", "\"mamba\"").replace("LlamaFor",
+        "MambaFor"));
+    assertThat(refused(llama().with("model_name_or_path", model))).containsIgnoringCase("mamba")
+        .contains("llama", "qwen2");
   }
 
   @Test
   void notANumberAmongTheWeights() throws IOException {
     Path model = GoldenModels.copy("models/llama", folder.resolve("model"));
-    try (FileChannel channel = FileChannel.open(model.resolve("model.safetensors"), StandardOpenOption.READ, StandardOpenOption.WRITE)) {
+    try (FileChannel channel = FileChannel.open(model.resolve("model.safetensors"), StandardOpenOption.READ,
+        StandardOpenOption.WRITE)) {
       ByteBuffer nan = ByteBuffer.allocate(4).order(ByteOrder.LITTLE_ENDIAN).putFloat(0, Float.NaN);
       channel.write(nan, channel.size() - 4000);
     }
@@ -130,8 +134,10 @@ class BadInputTest {
     assertThat(refused(llama())).contains("rows.jsonl").contains("no token to learn: all labels are masked");
     assertThat(refused(llama().with("dataset", folder.resolve("absent.jsonl")))).contains("absent.jsonl");
     TokenizedRows.random(rows, 4, 30, 40, 500, 1);
-    assertThat(refused(llama().with("cutoff_len", 20).with("overlong", "drop"))).contains("all are longer than cutoff_len 20");
-    assertThat(refused(llama().with("cutoff_len", 20).with("overlong", "error"))).contains(rows + ":1:").contains("cutoff_len");
+    assertThat(refused(llama().with("cutoff_len", 20).with("overlong", "drop")))
+        .contains("all are longer than cutoff_len 20");
+    assertThat(refused(llama().with("cutoff_len", 20).with("overlong", "error"))).contains(rows + ":1:")
+        .contains("cutoff_len");
     TokenizedRows.random(rows, 2, 300, 300, 500, 1);
     assertThat(refused(llama().with("cutoff_len", 400))).contains("300 tokens").contains("made for 256");
   }
@@ -141,17 +147,21 @@ class BadInputTest {
     TokenizedRows.random(rows, 5, 30, 40, 500, 1);
     TrainingRun run = llama().with("cutoff_len", 20);
     assertThat(hone("train", run.yaml().toString())).isEqualTo(Main.DONE);
-    assertThat(err.toString(StandardCharsets.UTF_8)).contains("note: 5 rows were longer than cutoff_len 20 and were cut");
+    assertThat(err.toString(StandardCharsets.UTF_8))
+        .contains("note: 5 rows were longer than cutoff_len 20 and were cut");
   }
 
   @Test
   void settingsThatAreNotThere() {
-    assertThat(refused(llama().with("learning_rte", "1e-4"))).contains("run.yaml:10", "unknown key learning_rte", "did you mean learning_rate?");
+    assertThat(refused(llama().with("learning_rte", "1e-4")))
+        .contains("run.yaml:10", "unknown key learning_rte", "did you mean learning_rate?");
     assertThat(refused(llama().with("lora_target", "q_proj,query"))).contains("run.yaml:10", "`query`", "q_proj");
-    assertThat(refused(llama().with("model_name_or_path", folder.resolve("nowhere")))).contains("run.yaml:1", "no folder");
+    assertThat(refused(llama().with("model_name_or_path", folder.resolve("nowhere"))))
+        .contains("run.yaml:1", "no folder");
     assertThat(refused(llama().with("resume_from_checkpoint", true))).contains("run.yaml:10", "holds no checkpoint-N");
     assertThat(refused(llama().with("adapter_name_or_path", folder.resolve("nowhere")))).contains("nowhere");
-    assertThat(refused(llama().with("adapter_name_or_path", Golden.committed("models/gemma2/golden/adapter_init").toAbsolutePath())))
+    assertThat(refused(llama()
+        .with("adapter_name_or_path", Golden.committed("models/gemma2/golden/adapter_init").toAbsolutePath())))
         .contains("adapter_model.safetensors");
     assertThat(refused(llama().with("val_size", 6))).contains("val_size keeps 6 of 6 rows");
   }
@@ -179,7 +189,10 @@ class BadInputTest {
     assertThat(run.output().resolve(ADAPTER)).doesNotExist();
   }
 
-  /** A process that may write files of 200 KiB only meets a failing write in the middle of a file, as a full disk makes it. */
+  /**
+   * A process that may write files of 200 KiB only meets a failing write in the middle of a file, as a full disk makes
+   * it.
+   */
   @Test
   void aDiskThatIsFullWhileSaving() throws Exception {
     assumeTrue(Files.isExecutable(Path.of("/bin/bash")), "skipped: needs bash and its ulimit");
@@ -194,7 +207,8 @@ class BadInputTest {
       Process process = new ProcessBuilder(
           "/bin/bash", "-c", "ulimit -f 200; exec \"$@\"", "bash",
           Path.of(System.getProperty("java.home"), "bin", "java").toString(), "-XX:-UsePerfData",
-          "--enable-native-access=ALL-UNNAMED", "-cp", System.getProperty("java.class.path"), "dev.hone.cli.Main", "train",
+          "--enable-native-access=ALL-UNNAMED", "-cp", System.getProperty("java.class.path"), "dev.hone.cli.Main",
+              "train",
           run.yaml().toString()).redirectOutput(ProcessBuilder.Redirect.DISCARD).start();
       String said = new String(process.getErrorStream().readAllBytes(), StandardCharsets.UTF_8).strip();
       String last = said.lines().reduce((a, b) -> b).orElse("");
@@ -204,7 +218,8 @@ class BadInputTest {
       assertThat(Files.readAllBytes(run.output().resolve(ADAPTER))).isEqualTo(weights);
       assertThat(Files.readAllBytes(run.output().resolve("adapter_config.json"))).isEqualTo(config);
       try (var left = Files.walk(run.output())) {
-        assertThat(left.map(p -> p.getFileName().toString())).noneMatch(n -> n.endsWith(".tmp") || n.startsWith("checkpoint"));
+        assertThat(left.map(p -> p.getFileName().toString()))
+            .noneMatch(n -> n.endsWith(".tmp") || n.startsWith("checkpoint"));
       }
     }
   }

@@ -18,9 +18,14 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
-/** All memory of a training step is taken beforehand: what it allocates on the heap is small and does not grow with its tokens. */
+/**
+ * All memory of a training step is taken beforehand: what it allocates on the heap is small and does not grow with its
+ * tokens.
+ */
 class AllocationTest {
-  /** Small objects of the binding's and the walk's own, which the compiler may or may not remove; nothing of a token's. */
+  /**
+   * Small objects of the binding's and the walk's own, which the compiler may or may not remove; nothing of a token's.
+   */
   private static final long BYTES = 2048;
 
   private static MicroBatch batch(int rows, int length) {

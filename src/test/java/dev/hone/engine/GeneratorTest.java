@@ -112,7 +112,8 @@ class GeneratorTest {
       second[66] = 7;
       int[] want = new Generator(fresh, Set.of()).generate(second, 10, Sampling.GREEDY, id -> true).ids();
       assertThat(generator.generate(second, 10, Sampling.GREEDY, id -> true).ids()).isEqualTo(want);
-      assertThat(generator.generate(second, 10, Sampling.GREEDY, id -> true).ids()).as("the same again").isEqualTo(want);
+      assertThat(generator.generate(second, 10, Sampling.GREEDY, id -> true).ids()).as("the same again")
+          .isEqualTo(want);
       int[] shorter = Arrays.copyOf(second, 20);
       fresh.rewind(0);
       int[] wantShorter = new Generator(fresh, Set.of()).generate(shorter, 5, Sampling.GREEDY, id -> true).ids();
@@ -165,7 +166,8 @@ class GeneratorTest {
       Sampling warm = new Sampling(1.5, 0.95, 9);
       int[] first = generator.generate(prompt(10, 7), 30, warm, id -> true).ids();
       assertThat(generator.generate(prompt(10, 7), 30, warm, id -> true).ids()).isEqualTo(first);
-      assertThat(generator.generate(prompt(10, 7), 30, new Sampling(1.5, 0.95, 10), id -> true).ids()).isNotEqualTo(first);
+      assertThat(generator.generate(prompt(10, 7), 30, new Sampling(1.5, 0.95, 10), id -> true).ids())
+          .isNotEqualTo(first);
     }
   }
 

@@ -44,7 +44,8 @@ class SamplerTest {
   }
 
   /**
-   * Chi-square over the tokens kept: with 5 degrees of freedom a right sampler exceeds 25.7 once in 10,000 seeds; the seed is fixed.
+   * Chi-square over the tokens kept: with 5 degrees of freedom a right sampler exceeds 25.7 once in 10,000 seeds; the
+   * seed is fixed.
    */
   @ParameterizedTest
   @CsvSource({"1, 1", "0.7, 1", "1.8, 1", "1, 0.9", "2, 0.8"})

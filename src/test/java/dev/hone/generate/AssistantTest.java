@@ -74,7 +74,8 @@ class AssistantTest {
       assertThatThrownBy(() -> assistant.complete("a long story ".repeat(10), 5, Sampling.GREEDY, piece -> true))
           .isInstanceOf(UserError.class)
           .hasMessageContaining("the context takes 16");
-      assertThat(assistant.complete("Once", 100, Sampling.GREEDY, piece -> true).stop()).isEqualTo(Generator.Stop.CONTEXT);
+      assertThat(assistant.complete("Once", 100, Sampling.GREEDY, piece -> true).stop())
+          .isEqualTo(Generator.Stop.CONTEXT);
     }
     assertThatThrownBy(() -> open(stories, 513, false).close())
         .isInstanceOf(UserError.class)

@@ -87,7 +87,8 @@ public final class TrainingRun {
   }
 
   /**
-   * A run whose YAML will lie in {@code folder}: LoRA on {@code model}, one thread, nothing logged but each step, no plot, no
+   * A run whose YAML will lie in {@code folder}: LoRA on {@code model}, one thread, nothing logged but each step, no
+   * plot, no
    * checkpoints, output in {@code folder/out}.
    */
   public TrainingRun(Path folder, Path model, Path dataset) {
@@ -141,7 +142,9 @@ public final class TrainingRun {
     return stopAt(-1);
   }
 
-  /** Runs until the trainer asks for the {@code poll}th time, from 0, whether to stop: it asks before each micro-batch. */
+  /**
+   * Runs until the trainer asks for the {@code poll}th time, from 0, whether to stop: it asks before each micro-batch.
+   */
   public Told stopAt(int poll) {
     Told told = new Told(poll);
     new Trainer(TrainConfig.load(yaml(), List.of()), told).run();

@@ -13,8 +13,10 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 /**
- * The reference's end-to-end set: alpaca records, prompt template, tokenizer, cutting, padding and 18 LoRA steps on a trained model, as
- * one YAML. Between fp32 and fp64 the reference itself differs by 4e-7 in the loss and 2.8e-5 in the adapter (golden/README.md).
+ * The reference's end-to-end set: alpaca records, prompt template, tokenizer, cutting, padding and 18 LoRA steps on a
+ * trained model, as
+ * one YAML. Between fp32 and fp64 the reference itself differs by 4e-7 in the loss and 2.8e-5 in the adapter
+ * (golden/README.md).
  */
 class EndToEndTest {
   private static final double LOSS = 1e-4;

@@ -18,7 +18,8 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /**
- * The reference's 20 steps by the trainer's own front door: YAML and a file of tokenized rows in, logs and adapter out. Tolerances are
+ * The reference's 20 steps by the trainer's own front door: YAML and a file of tokenized rows in, logs and adapter out.
+ * Tolerances are
  * those of golden/README.md.
  */
 class GoldenRunTest {
@@ -59,7 +60,8 @@ class GoldenRunTest {
       String at = "step " + (i + 1);
       assertThat(line.path("current_steps").asInt()).isEqualTo(i + 1);
       assertThat(line.path("total_steps").asInt()).isEqualTo(20);
-      assertThat(line.path("loss").asDouble()).as(at + " loss").isCloseTo(want.get(i).path("loss").asDouble(), within(LOSS));
+      assertThat(line.path("loss").asDouble()).as(at + " loss")
+          .isCloseTo(want.get(i).path("loss").asDouble(), within(LOSS));
       double norm = want.get(i).path("grad_norm").asDouble();
       assertThat(line.path("grad_norm").asDouble()).as(at + " norm").isCloseTo(norm, within(GRADIENT_NORM * norm));
       // The same double arithmetic as the reference's: a few roundings apart.
@@ -69,7 +71,8 @@ class GoldenRunTest {
     Map<String, float[]> reference = TrainingRun.tensors(golden.resolve("adapter_final/adapter_model.safetensors"));
     Map<String, float[]> got = TrainingRun.tensors(run.output().resolve("adapter_model.safetensors"));
     assertThat(got.keySet()).isEqualTo(reference.keySet());
-    reference.forEach((name, values) -> assertThat(got.get(name)).as(name).containsExactly(values, within((float) ADAPTER)));
+    reference.forEach((name, values) -> assertThat(got.get(name)).as(name)
+        .containsExactly(values, within((float) ADAPTER)));
   }
 
   @Test
@@ -81,7 +84,8 @@ class GoldenRunTest {
 
     assertThat(out).isDirectoryContaining("glob:**/adapter_config.json");
     assertThat(names(out)).containsExactlyInAnyOrder(
-        "adapter_config.json", "adapter_model.safetensors", "trainer_log.jsonl", "trainer_state.json", "training_loss.png",
+        "adapter_config.json", "adapter_model.safetensors", "trainer_log.jsonl", "trainer_state.json",
+            "training_loss.png",
         "checkpoint-2", "checkpoint-4");
     assertThat(names(out.resolve("checkpoint-2"))).containsExactlyInAnyOrder(
         "adapter_config.json", "adapter_model.safetensors", "optimizer.safetensors", "trainer_state.json");
@@ -91,7 +95,8 @@ class GoldenRunTest {
     List<JsonNode> log = run.log();
     assertThat(log).hasSize(4);
     assertThat(log.get(0).properties().stream().map(Map.Entry::getKey)).containsExactlyInAnyOrder(
-        "current_steps", "total_steps", "loss", "lr", "grad_norm", "epoch", "percentage", "elapsed_time", "remaining_time",
+        "current_steps", "total_steps", "loss", "lr", "grad_norm", "epoch", "percentage", "elapsed_time",
+            "remaining_time",
         "throughput");
     double mean = (told.steps.get(0).loss() + told.steps.get(1).loss()) / 2;
     assertThat(log.get(0).path("loss").asDouble()).as("mean since the last line").isEqualTo(mean);
@@ -131,10 +136,12 @@ class GoldenRunTest {
       for (String name : base.names()) {
         assertThat(written.type(name)).as(name).isEqualTo(base.type(name));
         assertThat(written.shape(name)).as(name).isEqualTo(base.shape(name));
-        assertThat(written.tensor(name).toFloats()).as(name + " was trained").isNotEqualTo(base.tensor(name).toFloats());
+        assertThat(written.tensor(name).toFloats()).as(name + " was trained")
+            .isNotEqualTo(base.tensor(name).toFloats());
       }
     }
-    assertThat(names(first.output())).contains("config.json", "model.safetensors").doesNotContain("adapter_config.json");
+    assertThat(names(first.output())).contains("config.json", "model.safetensors")
+        .doesNotContain("adapter_config.json");
 
     // A rate of 0 shows the loss of the weights as they are read back.
     TrainingRun again = first.to("again").with("model_name_or_path", first.output()).with("learning_rate", 0)

@@ -38,7 +38,8 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
 /**
- * What Hone writes means the same to PEFT and transformers. The live check needs a Python with torch, transformers and peft, named by
+ * What Hone writes means the same to PEFT and transformers. The live check needs a Python with torch, transformers and
+ * peft, named by
  * HONE_PYTHON; the recorded one compares with what PEFT itself wrote and computed.
  */
 class PeftTest {
@@ -123,7 +124,8 @@ class PeftTest {
   @Test
   void transformersLoadsAFullyTrainedModel() throws Exception {
     String python = python();
-    TrainingRun run = new TrainingRun(folder, Golden.committed("models/llama3_rope"), rows).with("finetuning_type", "full")
+    TrainingRun run = new TrainingRun(folder, Golden.committed("models/llama3_rope"), rows)
+        .with("finetuning_type", "full")
         .with("learning_rate", "1e-3").with("max_steps", 4);
     run.run();
     int[] ids = new Random(6).ints(24, 3, 500).toArray();
@@ -137,7 +139,7 @@ class PeftTest {
         Arena arena = Arena.ofConfined();
         BaseModel opened = BaseModel.open(base)) {
       PeftAdapter adapter =
-          adapterFolder == null ? null : PeftAdapter.read(adapterFolder, arena, Adapters.linears(opened.spec()));
+          adapterFolder == null ? null : PeftAdapter.read(adapterFolder, arena, opened.spec().linears());
       Tuning tuning = adapter == null ? new Tuning.None() : Adapters.tuning(opened.spec(), adapter.config(), 0f);
       StepShape step = new StepShape(DType.F32, false, batch.tokens(), 1, batch.tokens());
       try (Model model = Model.open(kernels, opened.spec(), opened, tuning, Storage.AS_STORED, step)) {

@@ -100,7 +100,8 @@ class TrainerTest {
     assertThat(told.evaluations.stream().map(TrainListener.EvalReport::step)).containsExactly(3, 6);
     assertThat(told.evaluations.getFirst().rows()).isEqualTo(5);
     // Training on the same rows at rate 0, all in one step, has the token-weighted mean as its loss.
-    TrainingRun.Told direct = run.to("direct").with("eval_dataset", null).with("eval_strategy", null).with("eval_steps", null)
+    TrainingRun.Told direct = run.to("direct").with("eval_dataset", null).with("eval_strategy", null)
+        .with("eval_steps", null)
         .with("per_device_eval_batch_size", null).with("dataset", held).with("per_device_train_batch_size", 5)
         .with("max_steps", 1).run();
     assertThat(told.evaluations.getFirst().loss()).isCloseTo(direct.losses().getFirst(), within(2e-5));
@@ -109,14 +110,16 @@ class TrainerTest {
 
   @Test
   void valSizeSetsRowsApart() {
-    TrainingRun.Told told = run("models/llama").with("val_size", 0.25).with("num_train_epochs", 2).with("max_steps", null).run();
+    TrainingRun.Told told = run("models/llama").with("val_size", 0.25).with("num_train_epochs", 2)
+        .with("max_steps", null).run();
     assertThat(told.plan.totalSteps()).as("9 of 12 rows, 2 in a batch, 2 epochs").isEqualTo(10);
     assertThat(told.evaluations).hasSize(2).allSatisfy(e -> assertThat(e.rows()).isEqualTo(3));
   }
 
   @Test
   void keepsTheNewestCheckpoints() throws IOException {
-    TrainingRun run = run("models/llama").with("save_strategy", "steps").with("save_steps", 1).with("save_total_limit", 2);
+    TrainingRun run = run("models/llama").with("save_strategy", "steps").with("save_steps", 1)
+        .with("save_total_limit", 2);
     run.run();
     try (var entries = Files.list(run.output())) {
       assertThat(entries.map(p -> p.getFileName().toString()).filter(n -> n.startsWith("checkpoint")))
@@ -160,7 +163,8 @@ class TrainerTest {
     Path checkpoint = run.output().resolve("checkpoint-3");
     byte[] before = TrainingRun.bytes(checkpoint.resolve(ADAPTER));
     run.with("overwrite_output_dir", true).with("adapter_name_or_path", checkpoint);
-    assertThatThrownBy(run::run).isInstanceOf(UserError.class).hasMessageContaining("overwrite_output_dir would remove");
+    assertThatThrownBy(run::run).isInstanceOf(UserError.class)
+        .hasMessageContaining("overwrite_output_dir would remove");
     assertThat(TrainingRun.bytes(checkpoint.resolve(ADAPTER))).isEqualTo(before);
   }
 
