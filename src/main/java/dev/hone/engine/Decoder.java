@@ -125,7 +125,9 @@ public final class Decoder implements AutoCloseable {
       int[] positions = new int[part.length];
       int start = length;
       Arrays.setAll(positions, i -> start + i);
-      pass.tokens(part, positions);
+      pass.tokens(part.length, start + part.length);
+      pass.ids().set(part);
+      pass.rope().positions().set(positions);
       pass.forward(attentionSteps, false, 0);
       length += part.length;
     }

@@ -142,9 +142,10 @@ public final class Model implements AutoCloseable {
   }
 
   private void load(MicroBatch batch) {
-    pass.tokens(batch.ids(), batch.positions());
-    targets.rows(batch.tokens()).set(batch.targets());
-    docs.rows(batch.docs().length).set(batch.docs());
+    pass.tokens(batch.tokens(), batch.longestDocument());
+    targets.rows(batch.tokens());
+    docs.rows(batch.documents() + 1L);
+    batch.writeTo(pass.ids(), pass.rope().positions(), targets, docs);
   }
 
   /**

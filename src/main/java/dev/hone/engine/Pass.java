@@ -49,16 +49,17 @@ final class Pass {
     ropeLength = length;
   }
 
-  /** Sets the tokens of the coming pass. */
-  void tokens(int[] tokenIds, int[] positions) {
-    int m = tokenIds.length;
-    ids.rows(m).set(tokenIds);
-    rope.positions().rows(m).set(positions);
-    if (ropeVaries) {
-      int longest = java.util.Arrays.stream(positions).max().orElse(0) + 1;
-      if (longest != ropeLength) {
-        rotate(longest); // dynamic and longrope scaling choose frequencies by the sequence at hand, as transformers does
-      }
+  /**
+   * Sets the shape of the coming pass; {@link #ids} and the positions are written after it.
+   *
+   * @param m tokens
+   * @param longest one more than the largest position
+   */
+  void tokens(int m, int longest) {
+    ids.rows(m);
+    rope.positions().rows(m);
+    if (ropeVaries && longest != ropeLength) {
+      rotate(longest); // dynamic and longrope scaling choose frequencies by the sequence at hand, as transformers does
     }
     finalRstd.rows(m);
     scratch.tokens(m);

@@ -267,6 +267,22 @@ public final class Tensor {
     return this;
   }
 
+  /** Writes an I32 tensor's elements from {@code at} on. */
+  public void put(long at, int... values) {
+    if (dtype != DType.I32 || at < 0 || at + values.length > elements()) {
+      throw new IllegalArgumentException(this + ": put of " + values.length + " i32 values at " + at);
+    }
+    MemorySegment.copy(values, 0, data, ValueLayout.JAVA_INT, at * Integer.BYTES, values.length);
+  }
+
+  /** Writes one element of an I32 tensor. */
+  public void put(long at, int value) {
+    if (dtype != DType.I32 || at < 0 || at >= elements()) {
+      throw new IllegalArgumentException(this + ": put of an i32 value at " + at);
+    }
+    data.setAtIndex(ValueLayout.JAVA_INT, at, value);
+  }
+
   private void requireLength(int length, DType wanted) {
     if (dtype != wanted || elements() != length) {
       throw new IllegalArgumentException(this + ": set with " + length + " " + wanted + " values");

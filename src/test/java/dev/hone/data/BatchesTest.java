@@ -3,6 +3,7 @@ package dev.hone.data;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import dev.hone.testing.LaidOut;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -116,7 +117,7 @@ class BatchesTest {
         tokens = Math.max(tokens, m.tokens());
         documents = Math.max(documents, m.documents());
         for (int d = 0; d < m.documents(); d++) {
-          longest = Math.max(longest, m.docs()[d + 1] - m.docs()[d]);
+          longest = Math.max(longest, LaidOut.of(m).docs()[d + 1] - LaidOut.of(m).docs()[d]);
         }
       }
     }
@@ -154,6 +155,7 @@ class BatchesTest {
   }
 
   private static List<Integer> rowsOf(MicroBatch batch) {
-    return IntStream.range(0, batch.documents()).mapToObj(d -> batch.ids()[batch.docs()[d]]).toList();
+    LaidOut laid = LaidOut.of(batch);
+    return IntStream.range(0, batch.documents()).mapToObj(d -> laid.ids()[laid.docs()[d]]).toList();
   }
 }

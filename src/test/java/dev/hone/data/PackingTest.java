@@ -2,6 +2,7 @@ package dev.hone.data;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import dev.hone.testing.LaidOut;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -119,7 +120,7 @@ class PackingTest {
 
   private static List<Example> documents(Example example) {
     List<Example> documents = new ArrayList<>();
-    int[] docs = MicroBatch.of(List.of(example)).docs();
+    int[] docs = LaidOut.of(MicroBatch.of(List.of(example))).docs();
     for (int d = 0; d + 1 < docs.length; d++) {
       documents.add(
           new Example(

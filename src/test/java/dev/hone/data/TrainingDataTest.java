@@ -3,6 +3,7 @@ package dev.hone.data;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import dev.hone.testing.LaidOut;
 import dev.hone.config.UserError;
 import dev.hone.data.DataOptions.Overlong;
 import dev.hone.data.DataOptions.Stage;
@@ -246,7 +247,7 @@ class TrainingDataTest {
     assertThat(apart).extracting(TrainingDataTest::text).containsExactly("<s>abc", "</s><s>d</s>", "<s>ef</s>");
     assertThat(apart.get(1).positions()).containsExactly(0, 0, 1, 2);
     assertThat(apart.get(1).labels()).startsWith(-100, -100);
-    assertThat(MicroBatch.of(apart.subList(1, 2)).docs()).containsExactly(0, 1, 4);
+    assertThat(LaidOut.of(MicroBatch.of(apart.subList(1, 2))).docs()).containsExactly(0, 1, 4);
     List<Example> joined = load(PT.withCutoff(4, Overlong.CUT).withPacking(true, true), rows).train();
     assertThat(joined)
         .extracting(TrainingDataTest::text)
