@@ -45,11 +45,6 @@ public final class BaseModel implements WeightSource, AutoCloseable {
 
   private record Stored(Checkpoint checkpoint) implements WeightSource {
     @Override
-    public boolean has(String name) {
-      return checkpoint.has(name);
-    }
-
-    @Override
     public Tensor tensor(String name, long... shape) {
       return checkpoint.tensor(name, shape);
     }
@@ -70,11 +65,6 @@ public final class BaseModel implements WeightSource, AutoCloseable {
 
   public ModelSpec spec() {
     return spec;
-  }
-
-  @Override
-  public boolean has(String name) {
-    return weights.has(name);
   }
 
   @Override

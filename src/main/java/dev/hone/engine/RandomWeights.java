@@ -28,11 +28,6 @@ public final class RandomWeights implements WeightSource {
   }
 
   @Override
-  public boolean has(String name) {
-    return true;
-  }
-
-  @Override
   public Tensor tensor(String name, long... shape) {
     Tensor tensor = Tensor.allocate(arena, name, DType.F32, shape);
     float[] values = new float[Math.toIntExact(tensor.elements())];

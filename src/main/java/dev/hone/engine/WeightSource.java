@@ -5,8 +5,6 @@ import dev.hone.tensor.Tensor;
 /** Where a model's weights come from: a checkpoint's files, or a random start. */
 public interface WeightSource {
 
-  boolean has(String name);
-
   /** A float tensor of exactly this shape, in its stored dtype. */
   Tensor tensor(String name, long... shape);
 
