@@ -35,31 +35,41 @@ public record DatasetReport(
     return rows - dropped - skipped;
   }
 
-  /** The report as lines of text; what needs attention is on lines of its own. */
-  public List<String> lines() {
-    List<String> lines = new ArrayList<>();
-    lines.add(
-        String.format(
-            Locale.ROOT,
-            "%,d rows, %,d tokens, %,d of them trained; the longest row has %,d",
-            used(),
-            tokens,
-            trainedTokens,
-            longest));
+  /** Rows and tokens in one line. */
+  public String summary() {
+    return String.format(
+        Locale.ROOT,
+        "%,d rows, %,d tokens, %,d of them trained; the longest row has %,d",
+        used(),
+        tokens,
+        trainedTokens,
+        longest);
+  }
+
+  /** What needs attention, a line each; empty when nothing does. */
+  public List<String> notes() {
+    List<String> notes = new ArrayList<>();
     if (cut > 0) {
-      lines.add(String.format(Locale.ROOT, "%,d rows were longer than cutoff_len %d and were cut", cut, cutoffLength));
+      notes.add(String.format(Locale.ROOT, "%,d rows were longer than cutoff_len %d and were cut", cut, cutoffLength));
     }
     if (dropped > 0) {
-      lines.add(
+      notes.add(
           String.format(
               Locale.ROOT, "%,d rows were longer than cutoff_len %d and were dropped", dropped, cutoffLength));
     }
     if (skipped > 0) {
-      lines.add(String.format(Locale.ROOT, "%,d rows were skipped, the first: %s", skipped, firstSkipped));
+      notes.add(String.format(Locale.ROOT, "%,d rows were skipped, the first: %s", skipped, firstSkipped));
     }
     if (untrained > 0) {
-      lines.add(String.format(Locale.ROOT, "%,d rows have no trained token", untrained));
+      notes.add(String.format(Locale.ROOT, "%,d rows have no trained token", untrained));
     }
+    return notes;
+  }
+
+  /** The summary and the notes. */
+  public List<String> lines() {
+    List<String> lines = new ArrayList<>(notes());
+    lines.addFirst(summary());
     return lines;
   }
 }

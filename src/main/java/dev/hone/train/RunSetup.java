@@ -221,7 +221,7 @@ final class RunSetup implements AutoCloseable {
             "trains   %s, %s parameters (%.2f %% of the model)",
             peft == null ? "everything" : "LoRA r " + peft.rank() + ", alpha " + trim(peft.alpha()), count(trained),
             100.0 * trained / spec.parameters()));
-    lines.add("data     " + inputs.data().report().lines().getFirst()
+    lines.add("data     " + inputs.data().report().summary()
         + inputs.data().template().map(t -> "; template " + t.name()).orElse(""));
     lines.add(
         format(

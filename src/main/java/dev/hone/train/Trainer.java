@@ -37,7 +37,9 @@ public final class Trainer {
     RunOutput.requireFree(config);
     try (RunInputs inputs = RunInputs.open(config);
         RunSetup setup = RunSetup.open(config, inputs)) {
-      inputs.data().report().lines().forEach(this::warnAboutData);
+      inputs.data().report().notes().forEach(listener::warning);
+      inputs.data().evaluationReport().ifPresent(
+          report -> report.notes().forEach(note -> listener.warning("eval_dataset: " + note)));
       RunOutput output = setup.output();
       output.prepare();
       Snapshot.Start start = setup.start();
@@ -50,12 +52,6 @@ public final class Trainer {
       }
       listener.finished(end);
       return end;
-    }
-  }
-
-  private void warnAboutData(String line) {
-    if (line.contains("cut") || line.contains("left out") || line.contains("skipped") || line.contains("no token")) {
-      listener.warning(line);
     }
   }
 

@@ -152,6 +152,19 @@ class BadInputTest {
   }
 
   @Test
+  void rowsThatTeachNothingOrAreLeftOutAreCounted() throws IOException {
+    Files.writeString(rows, "{\"input_ids\": [1, 2, 3], \"labels\": [1, 2, 3]}\n".repeat(4)
+        + "{\"input_ids\": [1, 2, 3], \"labels\": [-100, -100, -100]}\n"
+        + "{\"input_ids\": [1, 2, 3, 4, 5, 6], \"labels\": [1, 2, 3, 4, 5, 6]}\n".repeat(2));
+    TrainingRun run = llama().with("cutoff_len", 5).with("overlong", "drop").with("eval_dataset", rows);
+    assertThat(hone("train", run.yaml().toString())).isEqualTo(Main.DONE);
+    assertThat(err.toString(StandardCharsets.UTF_8))
+        .contains("note: 2 rows were longer than cutoff_len 5 and were dropped")
+        .contains("note: 1 rows have no trained token")
+        .contains("note: eval_dataset: 2 rows were longer than cutoff_len 5 and were dropped");
+  }
+
+  @Test
   void settingsThatAreNotThere() {
     assertThat(refused(llama().with("learning_rte", "1e-4")))
         .contains("run.yaml:10", "unknown key learning_rte", "did you mean learning_rate?");
