@@ -265,6 +265,11 @@ final class RunSetup implements AutoCloseable {
     return kernels;
   }
 
+  /** The dtype of the activations. */
+  DType computeDtype() {
+    return step.compute();
+  }
+
   Model model() {
     return model;
   }
