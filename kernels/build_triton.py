@@ -79,5 +79,5 @@ def compile(root, source, index):
   return name, ptx, [{
       "entry": entry.name, "op": entry.op, "tier": TIER, "dtype": "bf16", "file": name,
       "params": [{"name": n, "type": manifest_type(t)} for n, t in entry.signature.items()], "hidden": 2,
-      "block": 32 * entry.warps, "shared": shared, "static_shared": 0, "consts": dict(entry.consts),
+      "block": 32 * entry.warps, "shared": shared, "static_shared": 0, "consts": {"R" if c == "RANK" else c: v for c, v in entry.consts.items()},
       "divisible": dict(entry.divisible), "ptx": re.search(r"^\.version (\S+)", ptx, re.M)[1], "target": TIER}]
