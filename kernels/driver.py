@@ -31,28 +31,29 @@ def rounded(x):
 
 
 class Buffer:
-  """Device memory that holds an array between two guards."""
+  """Device memory that holds an array between two guards, `skew` elements past a multiple of 16 bytes."""
 
-  def __init__(self, driver, array):
+  def __init__(self, driver, array, skew=0):
     self.driver, self.array = driver, np.ascontiguousarray(array)
     size = -(-self.array.nbytes // 16) * 16
+    self.front = GUARD + skew * self.array.itemsize
     self.pattern = np.full(GUARD, 0x5A, np.uint8)
-    block = np.concatenate([self.pattern, self.array.view(np.uint8).reshape(-1),
+    block = np.concatenate([np.full(self.front, 0x5A, np.uint8), self.array.view(np.uint8).reshape(-1),
                             np.full(size - self.array.nbytes, 0x5A, np.uint8), self.pattern])
     base = ctypes.c_uint64()
     driver.call("cuMemAlloc_v2", ctypes.byref(base), ctypes.c_size_t(block.nbytes))
     driver.call("cuMemcpyHtoD_v2", base, block.ctypes.data_as(ctypes.c_void_p), ctypes.c_size_t(block.nbytes))
-    self.base, self.address, self.bytes = base, base.value + GUARD, block.nbytes
+    self.base, self.address, self.bytes = base, base.value + self.front, block.nbytes
 
   def read(self):
     """The array as it is now; fails when a guard was written."""
     block = np.empty(self.bytes, np.uint8)
     self.driver.call("cuMemcpyDtoH_v2", block.ctypes.data_as(ctypes.c_void_p), self.base,
                      ctypes.c_size_t(self.bytes))
-    end = GUARD + self.array.nbytes
-    if (block[:GUARD] != 0x5A).any() or (block[end:] != 0x5A).any():
+    end = self.front + self.array.nbytes
+    if (block[:self.front] != 0x5A).any() or (block[end:] != 0x5A).any():
       raise AssertionError("wrote outside its buffer")
-    return block[GUARD:end].view(self.array.dtype).reshape(self.array.shape)
+    return block[self.front:end].view(self.array.dtype).reshape(self.array.shape)
 
   def free(self):
     self.driver.call("cuMemFree_v2", self.base)
@@ -86,12 +87,14 @@ class Driver:
       self.functions[key] = function
     return self.functions[key]
 
-  def launch(self, entry, grid, **arguments):
-    """Launch with arrays (copied in; returned as they are afterwards) and numbers; None is a null pointer."""
-    buffers = {name: Buffer(self, a) for name, a in arguments.items() if isinstance(a, np.ndarray)}
+  def launch(self, entry, grid, skew=0, **arguments):
+    """Launch with arrays (copied in; returned as they are afterwards) and numbers; None is a null pointer, a string the
+    array of another argument. Arrays lie `skew` elements off a multiple of 16 bytes."""
+    buffers = {name: Buffer(self, a, skew) for name, a in arguments.items() if isinstance(a, np.ndarray)}
     slots = []
     for param in entry["params"]:
       value = arguments.pop(param["name"])
+      value = buffers[value].address if isinstance(value, str) else value
       if isinstance(value, np.ndarray):
         value = buffers[param["name"]].address
       slots.append(C_TYPES[param["type"]](0 if value is None else value))
