@@ -167,6 +167,83 @@ def check_linear(device, random):
     compare("linear_fwd overflow gives infinity", np.isposinf(read()).sum(), 16, 16, 2)
 
 
+# ---- LoRA -----------------------------------------------------------------------------------------------------------
+
+
+def uniform(seed, index):
+    """src/main/c/internal.h's hone_uniform of an array of indices."""
+    with np.errstate(over="ignore"):
+        z = np.uint64(seed) + (index.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        z ^= z >> np.uint64(31)
+    return (z >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
+
+
+def kept(seed, rows, cols, dropout):
+    return (uniform(seed, np.arange(rows * cols)) >= np.float32(dropout)).reshape(rows, cols)
+
+
+def stored(device, factor, transposed, pad):
+    """A factor in memory, transposed or not, its rows `pad` further apart than they are long: (address, ld)."""
+    matrix = factor.T if transposed else factor
+    padded = np.full((matrix.shape[0], matrix.shape[1] + pad), np.nan, np.float32)
+    padded[:, : matrix.shape[1]] = matrix
+    return device.put(padded), padded.shape[1]
+
+
+def rank_entries(device, op, R):
+    """The entry a caller would take for rank R, and a wider one."""
+    fitting = sorted((e for e in device.of(op) if e["consts"]["R"] >= R), key=lambda e: e["consts"]["R"])
+    return fitting[:2]
+
+
+def check_lora(device, random):
+    seed = 0xDEADBEEFCAFE1234
+    cases = [(1, 16, 24, 3, 0.0, 0), (7, 33, 40, 8, 0.3, 0), (33, 136, 65, 16, 0.0, 4), (130, 96, 200, 16, 0.1, 8),
+             (40, 72, 129, 64, 0.5, 1), (70, 64, 64, 128, 0.0, 0), (35, 40, 48, 32, 0.2, 0)]
+    for M, K, N, R, dropout, pad in cases:
+        x, u, old = (f16(random.standard_normal(shape)) for shape in ((M, K), (M, R), (M, N + pad)))
+        a, b = (random.standard_normal(shape).astype(np.float32) / 4 for shape in ((R, K), (N, R)))
+        keep_x, keep_y, alpha = kept(seed, M, K, dropout), kept(seed, M, N, dropout), 1 / (1 - dropout)
+        what = f"M{M} K{K} N{N} R{R} dropout {dropout} pad {pad}"
+        for transposed in (0, 1):
+            for entry in rank_entries(device, "lora_down", R):
+                down, read = device.output(f16(np.full((M, R + pad), 3)))
+                address, lda = stored(device, a, transposed, pad)
+                device.launch(entry, (ceil_div(M, entry["consts"]["BM"]), 1, 1), down, device.put(x), address, M, K, R,
+                              R + pad, lda, alpha, transposed, dropout, seed)
+                got = read()
+                assert (got[:, R:] == 3).all(), "wrote beyond R"
+                compare(f"{entry['entry']} {what} transposed {transposed}", got[:, :R],
+                        alpha * (wide(x) * keep_x) @ a.T.astype(float), f16(alpha * product(x * keep_x, f16(a).T)), 2)
+            for entry in device.of("lora_up"):
+                y, read = device.output(old)
+                padded_u = f16(np.full((M, R + pad), np.nan))
+                padded_u[:, :R] = u
+                address, ldb = stored(device, b, transposed, pad)
+                device.launch(entry, tiles(entry, M, N), y, device.put(padded_u), address, M, N, R, N + pad, R + pad,
+                              ldb, alpha, transposed, dropout, seed)
+                got = read()
+                assert (got[:, N:] == old[:, N:]).all(), "wrote beyond N"
+                compare(f"{entry['entry']} {what} transposed {transposed}", got[:, :N],
+                        wide(old[:, :N]) + alpha * keep_y * (wide(u) @ b.T.astype(float)),
+                        old[:, :N] + f16(alpha * keep_y * product(u, f16(b).T)), 2)
+        e = f16(random.standard_normal((M, R + pad)))
+        for entry in rank_entries(device, "lora_grad", R):
+            for rows in (M, 24, 13):
+                splits = ceil_div(M, rows) + (rows == 13)  # the last one empty
+                part, read = device.output(np.full((splits, R, K), 3, np.float32))
+                grid = ceil_div(K, entry["consts"]["BN"]), splits, 1
+                device.launch(entry, grid, part, device.put(e), device.put(x), M, K, R, R + pad, rows, dropout, seed)
+                got = read()
+                for s in range(splits):
+                    own = slice(s * rows, min(M, (s + 1) * rows))
+                    compare(f"{entry['entry']} {what} split {s} of {splits}", got[s],
+                            wide(e[own, :R]).T @ (wide(x) * keep_x)[own], product(e[own, :R].T, (x * keep_x)[own]), 3)
+        device.release()
+
+
 if __name__ == "__main__":
     checks = {name[6:]: function for name, function in list(globals().items()) if name.startswith("check_")}
     for name in sys.argv[1:] or checks:

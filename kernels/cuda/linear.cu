@@ -4,7 +4,7 @@
  * Forward.   y[m,n] = sum_k x[m,k] w[n,k] + bias[n]                                          linear_fwd
  * Backward.  y is linear in x: dy_mn/dx_mk = w[n,k], so dx[m,k] = sum_n dy[m,n] w[n,k]       linear_bwd_input
  *            w is frozen: no dW. dx overwrites, or with `accumulate` adds to what is there (several linears read one
- *            x). dw's tile is the forward's, read across: no transposed copy of w.
+ *            x). w's tile is the forward's, read across: no transposed copy of w.
  * Shapes.    x (M,K)  w (N,K)  bias (N) f32 or null  y (M,N), rows ldy apart.  dy (M,N) lddy, w ldw, dx (M,K) lddx.
  *            Any M, N, K: edges are zeros. Rows of whole aligned 16 bytes are read and written so, others by element.
  * Memory.    a tile BM x BN reads (BM + BN) K elements and writes BM BN; shared 2 (BM + BN) BK elements.

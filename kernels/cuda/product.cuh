@@ -1,8 +1,7 @@
 /*
  * product.cuh - one block's tile of C = A B: operands from global memory through registers into two shared stages.
  *
- *   global --(16-byte loads, a stage ahead)--> registers --> shared stage 0 | 1 --(ldmatrix)--> mma --> sums in
- *   registers
+ *   global --(16 bytes a lane, a stage ahead)--> registers --> shared stage 0 | 1 --(ldmatrix)--> mma --> sums
  *
  * Turing has no asynchronous copies: while a stage is multiplied, the next one travels in registers. A source yields
  * chunks of 8 elements and zeros beyond its edges, so any M, N and depth work; rows that are not 16-byte aligned are
@@ -111,7 +110,7 @@ struct Transfer {
  * BM, BN    rows and columns of the block's result
  * BK        depth of a stage
  * WM, WN    warps along rows and columns
- * WK        sets of warps along the depth; beyond 1 sums() adds them up
+ * WK        sets of warps along the depth; beyond 1 add_parts() makes the sums whole
  * A_ACROSS  A's tile is stored depth by rows
  * B_ACROSS  B's tile is stored depth by columns, else columns by depth
  */
@@ -122,9 +121,12 @@ struct Product {
   static_assert(ROWS % 16 == 0 && COLS % 16 == 0 && BK % (16 * WK) == 0, "warps take whole fragments");
   using TileA = Tile<A_ACROSS ? BK : BM, A_ACROSS ? BM : BK>;
   using TileB = Tile<B_ACROSS ? BK : BN, B_ACROSS ? BN : BK>;
-  struct Shared {
-    TileA a[2];
-    TileB b[2];
+  union Shared {
+    struct {
+      TileA a[2];
+      TileB b[2];
+    };
+    float parts[WK][WK > 1 ? MT * NT * 4 : 1][WM * WN * WARP]; /* of each set of warps, when their sums meet */
   };
 
   float sum[MT][NT][4];
@@ -152,6 +154,21 @@ struct Product {
       to_a.write(shared.a[stage ^ 1], a, A_ACROSS ? next : 0, A_ACROSS ? 0 : next);
       to_b.write(shared.b[stage ^ 1], b, B_ACROSS ? next : 0, B_ACROSS ? 0 : next);
       __syncthreads();
+    }
+  }
+
+  /* WK > 1: every set's sums become the whole ones, added in the order of the sets. */
+  __device__ __forceinline__ void add_parts(Shared &shared) {
+    const int thread = threadIdx.x % (WM * WN * WARP);
+    __syncthreads(); /* the stages are still read */
+#pragma unroll
+    for (int i = 0; i < MT * NT * 4; i++) shared.parts[part][i][thread] = sum[i / 4 / NT][i / 4 % NT][i % 4];
+    __syncthreads();
+#pragma unroll
+    for (int i = 0; i < MT * NT * 4; i++) {
+      float whole = 0;
+      for (int set = 0; set < WK; set++) whole += shared.parts[set][i][thread];
+      sum[i / 4 / NT][i / 4 % NT][i % 4] = whole;
     }
   }
 
