@@ -22,7 +22,8 @@ final class CudaDevice implements AutoCloseable {
   private final CudaMemory memory;
   private final Program program;
   private Thread user;
-  private boolean closed;
+  /** Whether the context is gone, or spoilt by a fault: then its memory is too. */
+  private boolean lost;
 
   /** The name by which the system finds the driver, when no other is named. */
   static String defaultLibrary() {
@@ -105,26 +106,35 @@ final class CudaDevice implements AutoCloseable {
   void synchronize() {
     int code = use().synchronize(stream);
     if (code != 0) {
-      throw driver.failed("cuStreamSynchronize", code, program.launcher().lastLaunch());
+      throw fault("cuStreamSynchronize", code);
     }
   }
 
-  /** Gives memory back; after {@link #close} the context is gone and it with it. */
+  /** The failure of a call that begins or ends kernels; with the last one's name and arguments. */
+  NativeException fault(String call, int code) {
+    lost = true;
+    return driver.failed(call, code, program.launcher().lastLaunch());
+  }
+
+  /** Gives memory back. */
   void free(long address) {
-    if (!closed) {
+    if (!lost) {
       use().free(address);
     }
   }
 
   @Override
   public void close() {
-    if (!closed) {
-      use();
-      program.close();
-      memory.close();
-      driver.destroyStream(stream);
+    try {
+      if (!lost) {
+        use();
+        program.close();
+        memory.close();
+        driver.destroyStream(stream);
+        lost = true;
+      }
+    } finally {
       driver.releasePrimaryContext(card.device());
-      closed = true;
     }
   }
 }

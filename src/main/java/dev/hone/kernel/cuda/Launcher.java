@@ -223,7 +223,7 @@ final class Launcher {
         device.program().function(chosen), (int) gridX, (int) gridY, 1, chosen.entry().block(), chosen.entry().shared(),
         device.stream(), pointers);
     if (code != 0) {
-      throw device.driver().failed("cuLaunchKernel", code, lastLaunch());
+      throw device.fault("cuLaunchKernel", code);
     }
   }
 
