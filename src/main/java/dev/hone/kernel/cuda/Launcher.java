@@ -25,6 +25,9 @@ final class Launcher {
   /** Elements up to which a warp makes a row. */
   private static final long SHORT_ROW = 1024;
 
+  /** HONE_CUDA_WAIT=1 waits for each kernel, so that a fault names the kernel that made it and not a later one. */
+  private static final boolean WAIT = "1".equals(System.getenv("HONE_CUDA_WAIT"));
+
   private final CudaDevice device;
   private final MemorySegment values;
   private final MemorySegment pointers;
@@ -224,6 +227,9 @@ final class Launcher {
         device.stream(), pointers);
     if (code != 0) {
       throw device.fault("cuLaunchKernel", code);
+    }
+    if (WAIT) {
+      device.synchronize();
     }
   }
 
