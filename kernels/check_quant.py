@@ -133,5 +133,26 @@ def adamw_f32(driver, entry):
         yield f"p {n} step {step}+{skew}", share(got["p"], p, 2 * step * F32, 4 * F32 * update)
 
 
+def adamw_8bit(driver, entry):
+  rng, names = np.random.default_rng(6), ("p", "m", "v", "m_absmax", "v_absmax")
+  signed_map, unsigned_map = np.empty(256, np.float32), np.empty(256, np.float32)
+  call("adamw8_maps", tensor(signed_map, "f32"), tensor(unsigned_map, "f32"))
+  for n in COUNTS:
+    for skew in SKEWS:
+      blocks = ceil(n, 256)
+      mine = [rng.standard_normal(n).astype(np.float32), np.zeros(n, np.uint8), np.zeros(n, np.uint8),
+              np.zeros(blocks, np.float32), np.zeros(blocks, np.float32)]
+      state = {name: a.copy() for name, a in zip(names, mine)}
+      for step in range(1, 6):
+        grad = (rng.standard_normal(n) * np.exp(2 * rng.standard_normal(n))).astype(np.float32)
+        grad[n // 2:n // 2 + 600] *= step > 1  # whole blocks without a gradient at first
+        got = driver.launch(entry, flat_grid(entry, n), skew, **state, grad=grad, signed_map=signed_map,
+                            unsigned_map=unsigned_map, n=n, **SETTINGS, **biases(step))
+        tensors = [tensor(a, "u8" if a.dtype == np.uint8 else "f32") for a in mine]
+        call("adamw8_step", *tensors, tensor(grad, "f32"), *[float(s) for s in SETTINGS.values()], libhone.int64(step))
+        state = {name: got[name] for name in names}
+        yield f"{n} step {step}+{skew}", sum(same(got[name], a) for name, a in zip(names, mine))
+
+
 CHECKS = {"nf4_dequant": nf4_dequant, "nf4_quantize": nf4_quantize, "nf4_absmax_mean": nf4_absmax_mean,
-          "nf4_quantize_absmax": nf4_quantize_absmax, "adamw_f32": adamw_f32}
+          "nf4_quantize_absmax": nf4_quantize_absmax, "adamw_f32": adamw_f32, "adamw_8bit": adamw_8bit}
