@@ -4,8 +4,8 @@
  * Forward.   g = grad_scale grad;  for a block of 256 elements with codes cm, cv and the largest moments am, av:
  *            m = b1 signed[cm] am + (1 - b1) g              v = b2 unsigned[cv] av + (1 - b2) g g
  *            p = (p + (-lr sqrt(bias2) / bias1) m / (sqrt(v) + sqrt(bias2) eps)) (1 - lr wd),   bias_i = 1 - b_i^t
- *            am = max |m|,  av = max v;  cm, cv = codes of the map values nearest to m / am and v / av. A negative m never
- *            becomes the code of 0: it takes the one below, so its sign stays.
+ *            am = max |m|,  av = max v;  cm, cv = codes of the map values nearest to m / am and v / av. A negative m
+ *            never becomes the code of 0: it takes the one below, so its sign stays.
  * Backward.  None.
  * Shapes.    p, grad (n) f32   m, v u8 (n)   m_absmax, v_absmax (ceil(n/256)) f32   signed_map, unsigned_map (256) f32
  *            All but grad and the maps overwritten in place. Zeros are a fresh state.

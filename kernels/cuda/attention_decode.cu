@@ -25,7 +25,8 @@ constexpr float LEAST = -1e30f; /* a running maximum's start: finite, so that LE
  *
  * GROUP   lanes of a key
  * KEYS    of a group in flight
- * VECTOR  rows are whole aligned packs. Then lanes past D and keys past the last read ones that exist, and count nothing.
+ * VECTOR  rows are whole aligned packs. Then lanes past D and keys past the last read ones that exist, and count
+ * nothing.
  */
 template <int GROUP, int KEYS, bool VECTOR>
 __device__ __forceinline__ void decode(T *o, const T *q, const T *k, const T *v, int64_t stride, int64_t first,

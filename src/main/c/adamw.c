@@ -1,6 +1,6 @@
 /*
- * AdamW with decoupled decay (Loshchilov, Hutter 2019, arXiv 1711.05101), in the order of torch's unfused CPU step, and with
- * 8-bit moments (Dettmers, Lewis, Shleifer, Zettlemoyer 2022, arXiv 2110.02861), in the order of bitsandbytes.
+ * AdamW with decoupled decay (Loshchilov, Hutter 2019, arXiv 1711.05101), in the order of torch's unfused CPU step, and
+ * with 8-bit moments (Dettmers, Lewis, Shleifer, Zettlemoyer 2022, arXiv 2110.02861), in the order of bitsandbytes.
  *
  * Forward.   adamw: g = grad_scale grad
  *            p *= 1 - lr wd
@@ -121,8 +121,8 @@ int32_t hone_adamw8_step(const hone_tensor *p, const hone_tensor *m, const hone_
   HONE_TRY(check_sizes(op, (const hone_tensor *const[]){p, grad}, 2, HONE_DTYPE_BIT(HONE_F32)));
   HONE_TRY(check_sizes(op, (const hone_tensor *const[]){m, v}, 2, HONE_DTYPE_BIT(HONE_U8)));
   int64_t count = hone_elements(p), blocks = (count + BLOCK - 1) / BLOCK;
-  HONE_REQUIRE(hone_elements(m) == count, "%s: %s has %lld elements, %s has %lld", op, p->name, (long long)count, m->name,
-               (long long)hone_elements(m));
+  HONE_REQUIRE(hone_elements(m) == count, "%s: %s has %lld elements, %s has %lld", op, p->name, (long long)count,
+               m->name, (long long)hone_elements(m));
   HONE_CHECK1(op, m_absmax, HONE_DTYPE_BIT(HONE_F32), blocks);
   HONE_CHECK1(op, v_absmax, HONE_DTYPE_BIT(HONE_F32), blocks);
   HONE_TRY(check_settings(op, beta1, beta2, step));

@@ -44,8 +44,9 @@ static float grid_point(int i, int n) {
 }
 
 /*
- * A dynamic map, rising: decade d = 0..6 spans 10^(d-7) .. 10^(d-6) with n_d values, the means of neighbours on a grid of
- * n_d + 1 points. Signed: n_d = 2^d, both signs of all 127; unsigned: n_d = 2^(d+1), 254 in all; then 0 and 1: 256 values.
+ * A dynamic map, rising: decade d = 0..6 spans 10^(d-7) .. 10^(d-6) with n_d values, the means of neighbours on a grid
+ * of n_d + 1 points. Signed: n_d = 2^d, both signs of all 127; unsigned: n_d = 2^(d+1), 254 in all; then 0 and 1: 256
+ * values.
  */
 void hone_dynamic_map(float *map, bool is_signed) {
   int above = is_signed ? 128 : 1; /* map[above - 1] = 0, positive values follow */

@@ -1,4 +1,4 @@
-/* nf4.h - decoding of 4-bit rows, for the ops that read weights, and the 8-bit dynamic maps. The codec itself is nf4.c. */
+/* nf4.h - decoding of 4-bit rows, for the ops that read weights, and the 8-bit dynamic maps. The codec is nf4.c. */
 #ifndef HONE_NF4_H
 #define HONE_NF4_H
 
@@ -14,7 +14,7 @@ static inline float hone_nf4_absmax(const hone_quant *q, int64_t b) {
   return q->nested_code[q->absmax_u8[b]] * q->nested_absmax[b / q->nested_block] + q->nested_offset;
 }
 
-/* ---- dynamic maps: 8-bit codes of values in -1 .. 1 or 0 .. 1 ------------------------------------------------------ */
+/* ---- dynamic maps: 8-bit codes of values in -1 .. 1 or 0 .. 1 ---------------------------------------------------- */
 
 enum { HONE_DYNAMIC_MAP = 256 };
 

@@ -112,7 +112,8 @@ class AdamWTest {
               (float) LR, (float) BETA1, (float) BETA2, (float) EPS, (float) DECAY, (float) CLIP, step);
           float[] g32 = grad.toFloats();
           double bias1 = (float) (1 - Math.pow(BETA1, step)), root = Math.sqrt((float) (1 - Math.pow(BETA2, step)));
-          float keep = (float) (1 - (double) (float) LR * (float) DECAY), size = (float) (-(double) (float) LR * root / bias1);
+          double lr = (float) LR;
+          float keep = (float) (1 - lr * (float) DECAY), size = (float) (-lr * root / bias1);
           float eps = (float) (root * (float) EPS), w1 = (float) (1 - BETA1), w2 = (float) (1 - BETA2);
           float[] ms = new float[n], vs = new float[n], mNew = new float[blocks], vNew = new float[blocks];
           for (int i = 0; i < n; i++) {
@@ -143,7 +144,7 @@ class AdamWTest {
     }
   }
 
-  /** Both maps from their definition in f64: decade d has 2^d (unsigned: 2^(d+1)) means of neighbours on a grid of [0.1, 1]. */
+  /** From the definition: decade d has 2^d (unsigned: 2^(d+1)) means of neighbours on a grid over [0.1, 1]. */
   @Test
   void mapsAreTheDynamicOnes() {
     try (var f = new KernelCase(Isa.REFERENCE, 1)) {
