@@ -18,23 +18,27 @@ enum { COLUMNS = 2 * WIDTH, CHUNK = 512, TILE_ROWS = 32 /* at most */ };
 #ifndef MATRIX_TILES /* the including file has tiles of its own */
 /* ---- the tile ---------------------------------------------------------------------------------------------------- */
 
-/* Every call has a constant `rows`, so that c lives in registers. */
-ALWAYS_INLINE void tile_rows(const int rows, int64_t steps, const uint32_t *lanes_a, const uint32_t *lanes_b,
+/* Every call has a constant `rows`, so that c lives in registers. One pointer for every three rows of A: base, base +
+ * step and base + 2 step are addressing modes. */
+ALWAYS_INLINE void tile_rows(const int rows, const hone_gemm_rows *of_a, int64_t steps, const uint32_t *lanes_b,
                              float *acc, bool add) {
-  const float *a = (const float *)lanes_a, *b = (const float *)lanes_b;
+  const int64_t row_step = of_a->row_step, depth_step = of_a->depth_step;
+  const float *b = (const float *)lanes_b, *a[ROWS / 3 + 1];
   VEC c[ROWS][2];
 #pragma GCC unroll 16
   for (int i = 0; i < rows; i++) {
+    if (i % 3 == 0) a[i / 3] = (const float *)of_a->lanes + i * row_step;
     c[i][0] = add ? VLOAD(acc + i * COLUMNS) : VZERO();
     c[i][1] = add ? VLOAD(acc + i * COLUMNS + WIDTH) : VZERO();
   }
-  for (int64_t s = 0; s < steps; s++, a += rows, b += COLUMNS) {
+  for (int64_t s = 0; s < steps; s++, b += COLUMNS) {
     const VEC b0 = VLOAD(b), b1 = VLOAD(b + WIDTH);
 #pragma GCC unroll 16
     for (int i = 0; i < rows; i++) {
-      const VEC x = VBROADCAST(a + i);
+      const VEC x = VBROADCAST(a[i / 3] + i % 3 * row_step);
       c[i][0] = VTILE(x, b0, c[i][0]);
       c[i][1] = VTILE(x, b1, c[i][1]);
+      if (i % 3 == 2 || i == rows - 1) a[i / 3] += depth_step;
     }
   }
 #pragma GCC unroll 16
@@ -46,11 +50,11 @@ ALWAYS_INLINE void tile_rows(const int rows, int64_t steps, const uint32_t *lane
 
 #define TILE_CASE(n) \
   case n:            \
-    tile_rows(n, steps, a, b, acc, add); \
+    tile_rows(n, a, steps, b, acc, add); \
     return;
 
-static void tile(int32_t rows, int64_t steps, const uint32_t *a, const uint32_t *b, float *acc, bool add) {
-  switch (rows) {
+static void tile(const hone_gemm_rows *a, int64_t steps, const uint32_t *b, float *acc, bool add) {
+  switch (a->count) {
     TILE_CASE(1)
     TILE_CASE(2)
     TILE_CASE(3)
