@@ -3,7 +3,7 @@
  *
  *            for each block of at most 1024 rows of A                        (one unless tokens are many)
  *              pack the block of A, all of k, unless it can be read in place  shared, all threads pack; barrier
- *              for each group of up to 10 column panels of B                  one task, any thread; C has one writer
+ *              for each group of up to 18 column panels of B                  one task, any thread; C has one writer
  *                for each stretch of k: pack B's panels (decode, round, transpose)
  *                  for each run of A's panels that stays in L2: multiply every tile of group and run
  *                the last stretch finishes its tiles: scale, bias, mask, +=, rounding
@@ -22,7 +22,7 @@ enum {
   BLOCK_ROWS = 1024,         /* of A */
   BLOCK_BYTES = 16 << 20,    /* of A, packed */
   RUN_BYTES = 128 << 10,     /* of A's panels that every panel of a group meets while they are in L2 */
-  GROUP = 4, LONG_GROUP = 10, /* column panels of a task: A is read once a task, so more of them where A is large */
+  GROUP = 4, LONG_GROUP = 18, /* column panels of a task: A is read once a task, so more of them where A is large */
   LARGE_BYTES = 256 << 10,   /* of A: no longer in L2 from one task to the next */
   SUM_BYTES = 256 << 10,     /* of sums a thread, beyond GROUP */
   SHARED_SLOT = 2,           /* workspace: A's block */
@@ -61,6 +61,17 @@ static void prefetch_result(const hone_tensor *t, const hone_gemm_place *p) {
   }
 }
 
+/* What this thread probably packs next: the next stretch, or the beginning of the next group that falls to it. */
+static hone_gemm_ahead next_part(const hone_gemm_plan *g, int64_t group, int64_t stretch) {
+  if (++stretch == g->stretches) {
+    stretch = 0;
+    group += hone_threads();
+  }
+  if (group >= g->groups) return (hone_gemm_ahead){0};
+  const int64_t column = group * g->group * g->kernel->columns;
+  return hone_gemm_look_ahead(g, column, min64(g->group * g->kernel->columns, g->n - column), stretch);
+}
+
 /* One group of B's panels against the panels first .. last-1 of A's block. */
 static void multiply_group(const hone_gemm_plan *g, const uint32_t *shared, int64_t base, int64_t rows,
                            int64_t group_at, int64_t first, int64_t last, uint32_t *panels, float *sums,
@@ -70,6 +81,8 @@ static void multiply_group(const hone_gemm_plan *g, const uint32_t *shared, int6
   for (int64_t stretch = 0; stretch < g->stretches; stretch++) {
     const int64_t steps = hone_gemm_steps(g, stretch), run = max64(1, RUN_BYTES / 4 / (g->tile_rows * (steps + 1)));
     const bool done = stretch == g->stretches - 1;
+    hone_gemm_ahead ahead = next_part(g, group_at, stretch);
+    const int64_t lines = ceil_div(hone_gemm_lines(&ahead), (last - first) * ceil_div(columns, wide));
     hone_gemm_pack_b(g, panels, column, columns, stretch, scratch);
     for (int64_t from = first; from < last; from += run) {
       for (int64_t j = 0; j < columns; j += wide) {
@@ -79,6 +92,7 @@ static void multiply_group(const hone_gemm_plan *g, const uint32_t *shared, int6
           const hone_gemm_place place = {base + i * g->tile_rows, column + j, a.count,
                                          (int32_t)min64(wide, columns - j), g->swapped};
           if (done && !g->swapped) prefetch_result(g->c->tensor, &place);
+          hone_gemm_fetch(&ahead, lines);
           g->kernel->tile(&a, steps, panels + j * steps, sum, stretch > 0);
           if (done) g->kernel->finish(g->c, sum, &place);
         }

@@ -8,6 +8,7 @@
 #include "gemm_zmm.h"
 
 #define MATRIX_TILES 1
+#define PAIRS 1
 #include "gemm_lanes.h"
 
 /* Register numbers become part of an instruction's text: an enum would not do. */

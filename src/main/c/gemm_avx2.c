@@ -134,7 +134,10 @@ static void transpose_bf16(uint32_t *out, int64_t width, const void *in, int64_t
   transpose_of(out, width, in, stride, rows, fill, steps, true);
 }
 
+#define VBF16(p) widen_bf16(p)
+#define PAIRS 0
 #include "gemm_lanes.h"
 
 const hone_gemm_kernel hone_gemm_avx2 = {
-    GEMM_COMMON, .transpose_bf16 = transpose_bf16, .rows = ROWS, .pairs = false, .depth = 1, .stretch = 320};
+    GEMM_COMMON, .transpose_bf16 = transpose_bf16, .gather = gather,
+    .rows = ROWS, .pairs = false, .depth = 1, .stretch = 320};

@@ -23,6 +23,16 @@ static bool is_direct(const hone_gemm_plan *g, const hone_gemm_operand *o) {
   return g->kernel->pairs ? o->tensor->dtype == HONE_BF16 : o->tensor->dtype == HONE_F32 && !g->bf16;
 }
 
+/* Whether the elements are bf16, which become f32 lanes by widening alone. */
+static bool is_widened(const hone_gemm_plan *g, const hone_gemm_operand *o) {
+  return !g->kernel->pairs && o->tensor->dtype == HONE_BF16 && o->mask.p == 0;
+}
+
+/* Bytes that hold n neighbouring elements. */
+static int64_t bytes_of(const hone_tensor *t, int64_t n) {
+  return t->dtype == HONE_F32 ? 4 * n : t->dtype == HONE_NF4 ? n / 2 : 2 * n;
+}
+
 /* n neighbouring elements as halves of lanes (pairs) or whole lanes. */
 static void load_row(const hone_gemm_plan *g, void *out, const hone_gemm_operand *o, int64_t offset, int64_t n) {
   if (g->kernel->pairs) {
@@ -53,7 +63,7 @@ static void pack_along(const hone_gemm_plan *g, uint32_t *out, const part *p, in
   const int64_t per_lane = g->kernel->pairs ? 2 : 1, ld = o->tensor->shape[1], strip = g->kernel->strip;
   const int64_t steps = p->steps, row = row_lanes(g);
   const bool direct = is_direct(g, o) && p->count % per_lane == 0;
-  const bool halves = !g->kernel->pairs && o->tensor->dtype == HONE_BF16 && o->mask.p == 0;
+  const bool halves = is_widened(g, o);
   const int64_t size = halves ? 2 : 4 / per_lane;
   for (int64_t panel = 0; panel < p->rows; panel += width, out += width * p->full) {
     const int64_t here = min64(width, p->rows - panel);
@@ -118,6 +128,21 @@ static void pack_across(const hone_gemm_plan *g, uint32_t *out, const part *p, i
       if (here < stride) memset(lanes + here, 0, (size_t)(stride - here) * 4);
     }
   }
+}
+
+/* B of f32 or bf16 rows across k: whole panels are gathered at once, what is left goes the general way. */
+static void gather_across(const hone_gemm_plan *g, uint32_t *out, const part *p, int64_t width, uint32_t *scratch) {
+  const hone_tensor *t = p->o->tensor;
+  const int64_t ld = t->shape[1], whole = p->rows / width * width;
+  for (int64_t panel = 0; panel < whole; panel += width) {
+    const char *in = (const char *)t->data + bytes_of(t, p->from * ld + p->first + panel);
+    g->kernel->gather(out + panel * p->full, in, bytes_of(t, ld), p->steps, t->dtype == HONE_BF16);
+  }
+  if (whole == p->rows) return;
+  part rest = *p;
+  rest.first += whole;
+  rest.rows -= whole;
+  pack_across(g, out + whole * p->full, &rest, width, true, scratch);
 }
 
 /* Panels of whole rows, padded with zero rows and lanes. */
@@ -190,14 +215,25 @@ void hone_gemm_pack_b(const hone_gemm_plan *g, uint32_t *out, int64_t column, in
                       uint32_t *scratch) {
   const int64_t width = g->kernel->columns;
   const part p = part_of(g, g->b, column, columns, stretch);
-  if (p.o->across) {
-    pack_across(g, out, &p, width, true, scratch);
-  } else {
+  if (!p.o->across) {
     pack_along(g, out, &p, width, scratch);
+  } else if (!g->kernel->pairs && (is_direct(g, p.o) || is_widened(g, p.o))) {
+    gather_across(g, out, &p, width, scratch);
+  } else {
+    pack_across(g, out, &p, width, true, scratch);
   }
   for (int64_t panel = 0; panel < columns && p.full > p.steps; panel += width) { /* zero lanes behind the last step */
     memset(out + panel * p.full + p.steps * width, 0, (size_t)((p.full - p.steps) * width) * 4);
   }
+}
+
+hone_gemm_ahead hone_gemm_look_ahead(const hone_gemm_plan *g, int64_t column, int64_t columns, int64_t stretch) {
+  const hone_tensor *t = g->b->tensor;
+  const part p = part_of(g, g->b, column, columns, stretch);
+  const int64_t ld = t->shape[1], row = g->b->across ? p.from : p.first, from = g->b->across ? p.first : p.from;
+  const int64_t length = g->b->across ? p.rows : p.count, rows = g->b->across ? p.count : p.rows;
+  return (hone_gemm_ahead){(const char *)t->data + bytes_of(t, row * ld + from), bytes_of(t, ld), bytes_of(t, length),
+                           0, rows};
 }
 
 hone_gemm_rows hone_gemm_rows_of_a(const hone_gemm_plan *g, const uint32_t *shared, int64_t base, int64_t rows,
