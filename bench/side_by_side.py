@@ -18,6 +18,8 @@ PEFT_STEP = str(ROOT / "bench" / "peft_step.py")
 # Relative difference of a step's loss that both sides' rounding explains: f32 sums in another order; bf16 activations
 # have 8 bits, and the two round them at different places.
 TOLERANCE = {"fp32": 1e-3, "bf16": 2e-2}
+# NF4 rounds every weight to 4 bits, which is another model; with random weights its loss is near ln V all the same.
+NF4_TOLERANCE = 2e-2
 
 
 def measured(command, log):
@@ -41,9 +43,10 @@ def peft(a, folder, dtype):
     return dict(speeds=[tokens / s for s in run["seconds"]], losses=run["losses"], norms=run["norms"], peak=peak)
 
 
-def hone(a, folder, dtype):
+def hone(a, folder, dtype, quantised=False):
     rows, length = SHAPES[a.shape][4:]
-    output = folder / f"hone-{dtype}"
+    name = "hone-nf4" if quantised else f"hone-{dtype}"
+    output = folder / name
     settings = dict(
         model_name_or_path=folder / f"model-{dtype}", adapter_name_or_path=folder / "adapter", stage="sft",
         finetuning_type="lora", dataset=folder / "batches.jsonl", dataset_format="tokenized", cutoff_len=length,
@@ -51,7 +54,9 @@ def hone(a, folder, dtype):
         learning_rate="1.0e-4", lr_scheduler_type="constant", weight_decay=0.01, max_grad_norm=1.0,
         disable_shuffling="true", compute_dtype=dtype, logging_steps=1, save_strategy='"no"', plot_loss="false",
         threads=os.environ["THREADS"], output_dir=output, overwrite_output_dir="true")
-    yaml = folder / f"hone-{dtype}.yaml"
+    if quantised:
+        settings["quantization_bit"] = 4
+    yaml = folder / f"{name}.yaml"
     yaml.write_text("".join(f"{key}: {value}\n" for key, value in settings.items()))
     shutil.rmtree(output, ignore_errors=True)
     _, peak = measured([str(ROOT / "hone"), "train", str(yaml)], folder / "hone.log")
@@ -67,34 +72,66 @@ def difference(these, those):
     return max(abs(x - y) / abs(y) for x, y in zip(these, those))
 
 
-def race(a, folder, dtype):
-    """Alternates the two sides; medians over all measured steps of all rounds."""
-    runs = dict(peft=[], hone=[])
+def alternate(a, title, sides):
+    """Runs the sides in turn, A B A B, and says of each run what it did; for each side its runs."""
+    runs = {name: [] for name, _ in sides}
     for i in range(a.rounds):
-        for side, start in (("peft", peft), ("hone", hone)):
-            run = start(a, folder, dtype)
-            runs[side].append(run)
+        for name, start in sides:
+            run = start()
+            runs[name].append(run)
             speed = statistics.median(run["speeds"][a.warmup :])
-            print(f"{a.shape} {dtype} round {i + 1} {side}: {speed:9.1f} tokens/s  {run['peak'] / 2**20:7.1f} MiB  "
+            print(f"{title} round {i + 1} {name}: {speed:9.1f} tokens/s  {run['peak'] / 2**20:7.1f} MiB  "
                   f"loss {run['losses'][0]:.6f} .. {run['losses'][-1]:.6f}", flush=True)
+    return runs
+
+
+def medians(a, runs):
+    """Over all measured steps of all rounds: tokens/s and peak memory of each side."""
     speed = {s: statistics.median(v for r in rs for v in r["speeds"][a.warmup :]) for s, rs in runs.items()}
     peak = {s: statistics.median(r["peak"] for r in rs) for s, rs in runs.items()}
-    losses = max(difference(h["losses"], p["losses"]) for h, p in zip(runs["hone"], runs["peft"]))
-    norms = max(difference(h["norms"], p["norms"]) for h, p in zip(runs["hone"], runs["peft"]))
-    agree = losses <= TOLERANCE[dtype]
-    print(f"{a.shape} {dtype}: hone {speed['hone']:.1f} tokens/s, peft {speed['peft']:.1f}: ratio "
-          f"{speed['hone'] / speed['peft']:.3f};  peak {peak['hone'] / 2**20:.1f} of {peak['peft'] / 2**20:.1f} MiB: "
-          f"ratio {peak['hone'] / peak['peft']:.3f}")
-    print(f"{a.shape} {dtype}: largest relative difference of losses {losses:.2e} "
-          f"({'within' if agree else 'ABOVE'} {TOLERANCE[dtype]:g}), of gradient norms {norms:.2e}", flush=True)
-    row = dict(
+    return speed, peak
+
+
+def compared(a, title, runs, first, second, tolerance):
+    """Prints the ratios first over second and whether the losses agree; a row of figures, and that."""
+    speed, peak = medians(a, runs)
+    losses = max(difference(x["losses"], y["losses"]) for x, y in zip(runs[first], runs[second]))
+    norms = max(difference(x["norms"], y["norms"]) for x, y in zip(runs[first], runs[second]))
+    agree = losses <= tolerance
+    print(f"{title}: {first} {speed[first]:.1f} tokens/s, {second} {speed[second]:.1f}: ratio "
+          f"{speed[first] / speed[second]:.3f};  peak {peak[first] / 2**20:.1f} of {peak[second] / 2**20:.1f} MiB: "
+          f"ratio {peak[first] / peak[second]:.3f}")
+    print(f"{title}: largest relative difference of losses {losses:.2e} "
+          f"({'within' if agree else 'ABOVE'} {tolerance:g}), of gradient norms {norms:.2e}", flush=True)
+    figures = {
+        f"{first}_tokens_s": f"{speed[first]:.1f}", f"{second}_tokens_s": f"{speed[second]:.1f}",
+        "speed_ratio": f"{speed[first] / speed[second]:.3f}", f"{first}_peak_mib": f"{peak[first] / 2**20:.1f}",
+        f"{second}_peak_mib": f"{peak[second] / 2**20:.1f}", "peak_ratio": f"{peak[first] / peak[second]:.3f}",
+        "loss_difference": f"{losses:.3e}", "norm_difference": f"{norms:.3e}"}
+    return figures, agree
+
+
+def where(a, dtype):
+    return dict(
         date=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"), cpu=cpu(),
-        threads=os.environ["THREADS"], commit=commit(), shape=a.shape, dtype=dtype, rounds=a.rounds, steps=a.steps,
-        hone_tokens_s=f"{speed['hone']:.1f}", peft_tokens_s=f"{speed['peft']:.1f}",
-        speed_ratio=f"{speed['hone'] / speed['peft']:.3f}", hone_peak_mib=f"{peak['hone'] / 2**20:.1f}",
-        peft_peak_mib=f"{peak['peft'] / 2**20:.1f}", peak_ratio=f"{peak['hone'] / peak['peft']:.3f}",
-        loss_difference=f"{losses:.3e}", norm_difference=f"{norms:.3e}", against=versions())
-    return row, agree
+        threads=os.environ["THREADS"], commit=commit(), shape=a.shape, dtype=dtype, rounds=a.rounds, steps=a.steps)
+
+
+def race(a, folder, dtype):
+    title = f"{a.shape} {dtype}"
+    runs = alternate(a, title, (("peft", lambda: peft(a, folder, dtype)), ("hone", lambda: hone(a, folder, dtype))))
+    figures, agree = compared(a, title, runs, "hone", "peft", TOLERANCE[dtype])
+    append("side_by_side.csv", where(a, dtype) | figures | dict(against=versions()))
+    return agree
+
+
+def race_nf4(a, folder):
+    """Hone with an NF4 base against Hone with the bf16 base that it was made of."""
+    title = f"{a.shape} nf4"
+    sides = (("bf16", lambda: hone(a, folder, "bf16")), ("nf4", lambda: hone(a, folder, "bf16", quantised=True)))
+    figures, agree = compared(a, title, alternate(a, title, sides), "nf4", "bf16", NF4_TOLERANCE)
+    append("nf4.csv", where(a, "nf4") | figures)
+    return agree
 
 
 def cpu():
@@ -114,8 +151,8 @@ def versions():
     return " ".join(f"{name} {importlib.metadata.version(name)}" for name in ("torch", "transformers", "peft"))
 
 
-def append(row):
-    file = ROOT / "bench" / "results" / "side_by_side.csv"
+def append(name, row):
+    file = ROOT / "bench" / "results" / name
     file.parent.mkdir(exist_ok=True)
     fresh = not file.exists()
     with open(file, "a", newline="") as out:
@@ -128,23 +165,25 @@ def append(row):
 def main():
     parser = argparse.ArgumentParser(prog="side_by_side.sh")
     parser.add_argument("shape", nargs="?", choices=SHAPES, default="15m")
-    parser.add_argument("--dtypes", default="fp32,bf16", help="fp32, bf16 or both (default)")
+    parser.add_argument("--dtypes", default="fp32,bf16", help="of fp32, bf16, nf4: the first two against PEFT, nf4 "
+                        "against Hone's own bf16 (fp32,bf16)")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each side (3)")
     parser.add_argument("--steps", type=int, default=5, help="measured steps of each run (5)")
     parser.add_argument("--warmup", type=int, default=2, help="steps before them (2)")
     a = parser.parse_args()
+    dtypes = a.dtypes.split(",")
+    if unknown := set(dtypes) - {*TOLERANCE, "nf4"}:
+        parser.error(f"--dtypes: {', '.join(sorted(unknown))}; want of fp32, bf16, nf4")
+    if min(a.rounds, a.steps) < 1 or a.warmup < 0:
+        parser.error("want at least one round and one step")
     folder = ROOT / "target" / "side_by_side" / a.shape
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     steps = str(a.warmup + a.steps)
     make = [sys.executable, PEFT_STEP, "make", str(folder), "--shape", a.shape, "--steps", steps]
     measured(make, folder / "make.log")
-    all_agree = True
-    for dtype in a.dtypes.split(","):
-        row, agree = race(a, folder, dtype)
-        all_agree = all_agree and agree
-        append(row)
-    if not all_agree:
+    agree = [race_nf4(a, folder) if dtype == "nf4" else race(a, folder, dtype) for dtype in dtypes]
+    if not all(agree):
         sys.exit("side_by_side: the two sides did not reach the same losses")
 
 

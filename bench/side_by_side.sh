@@ -3,6 +3,7 @@
 #
 #   HONE_PYTHON=python bench/side_by_side.sh 15m
 #   HONE_PYTHON=python bench/side_by_side.sh 100m --dtypes bf16 --rounds 5 --steps 8
+#   HONE_PYTHON=python bench/side_by_side.sh 100m --dtypes nf4      Hone's NF4 base against its own bf16
 #
 # Prints each run, then the medians of tokens/s and peak memory and their ratios, and appends them to
 # bench/results/side_by_side.csv. Fails when the two do not reach the same losses. --help lists the options.

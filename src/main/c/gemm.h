@@ -48,22 +48,36 @@ typedef struct hone_gemm_place {
 } hone_gemm_place;
 
 /*
- * A lane is 32 bits: one f32, or two bf16 neighbours along k (the first in the low half). A panel holds `width` operand
- * rows by `steps` lanes, lane (s,i) at s * width + i.
+ * A lane is 32 bits: one f32, or two bf16 neighbours along k (the first in the low half). A panel of B holds `columns`
+ * operand rows by `steps` lanes, lane (s,j) at s * columns + j.
  */
+
+/* `count` rows of A for a tile: lane (s,i) at lanes[i * row_step + s * depth_step]. */
+typedef struct hone_gemm_rows {
+  const uint32_t *lanes;
+  int64_t row_step, depth_step;
+  int32_t count;
+} hone_gemm_rows;
+
 typedef struct hone_gemm_kernel {
   int32_t rows, columns; /* of a full tile */
   int32_t strip;         /* operand rows that transpose() takes at a time */
   int32_t depth;         /* steps of a panel are a multiple of this, padded with zero lanes */
+  int32_t stretch;       /* steps of a panel at most: one of B and some rows of A lie together in L1 */
   bool pairs;            /* lanes are bf16 pairs */
-  bool rows_whole;       /* A's panels hold row by row: lane (s,i) at i * steps + s, rows padded to 16 */
+  bool rows_whole;       /* A's rows lie one after the other whatever the operand, padded to 16 rows */
   void (*begin)(void);   /* null, or what a thread does before its first and after its last tile */
   void (*end)(void);
-  /* acc[rows][columns] = or += panel a (width rows) by panel b (width columns) over `steps` lanes */
-  void (*tile)(int32_t rows, int64_t steps, const uint32_t *a, const uint32_t *b, float *acc, bool add);
+  /* acc[rows][columns] = or += rows of A by panel b over `steps` lanes */
+  void (*tile)(const hone_gemm_rows *a, int64_t steps, const uint32_t *b, float *acc, bool add);
   /* out[s * width + i] = lane s of row i; rows <= strip. Writes `fill` >= rows lanes a step, zeros after the rows'. */
   void (*transpose)(uint32_t *out, int64_t width, const void *in, int64_t stride, int32_t rows, int32_t fill,
                     int64_t steps);
+  /* The same from bf16 values to f32 lanes; null where lanes are pairs. */
+  void (*transpose_bf16)(uint32_t *out, int64_t width, const void *in, int64_t stride, int32_t rows, int32_t fill,
+                         int64_t steps);
+  /* out[s * columns + j] = element j of row s, a panel of f32 or bf16 rows as f32 lanes; null where lanes are pairs. */
+  void (*gather)(uint32_t *out, const void *in, int64_t stride, int64_t steps, bool halves);
   /* f32 values of any stored dtype; the same rounded to bf16 */
   void (*load)(float *out, const hone_tensor *t, int64_t offset, int64_t n);
   void (*load_bf16)(uint16_t *out, const hone_tensor *t, int64_t offset, int64_t n, const hone_mask *mask);

@@ -8,6 +8,7 @@
 #include "gemm_zmm.h"
 
 #define MATRIX_TILES 1
+#define PAIRS 1
 #include "gemm_lanes.h"
 
 /* Register numbers become part of an instruction's text: an enum would not do. */
@@ -32,10 +33,11 @@ static void begin(void) { _tile_loadconfig(&config); }
 
 static void end(void) { _tile_release(); }
 
-static void tile(int32_t rows, int64_t steps, const uint32_t *a, const uint32_t *b, float *acc, bool add) {
+static void tile(const hone_gemm_rows *of_a, int64_t steps, const uint32_t *b, float *acc, bool add) {
   enum { ROW = COLUMNS * 4, LOWER = 16 * COLUMNS };
-  const int64_t a_row = steps * 4;
-  const bool both = rows > 16;
+  const uint32_t *a = of_a->lanes;
+  const int64_t a_row = of_a->row_step * 4;
+  const bool both = of_a->count > 16;
   if (add) {
     _tile_loadd(SUM00, acc, ROW);
     _tile_loadd(SUM01, acc + 16, ROW);
@@ -57,7 +59,7 @@ static void tile(int32_t rows, int64_t steps, const uint32_t *a, const uint32_t 
       _tile_dpbf16ps(SUM00, A0, B0);
       _tile_loadd(B1, b + s * COLUMNS + 16, ROW);
       _tile_dpbf16ps(SUM01, A0, B1);
-      _tile_loadd(A1, a + 16 * steps + s, a_row);
+      _tile_loadd(A1, a + 16 * of_a->row_step + s, a_row);
       _tile_dpbf16ps(SUM10, A1, B0);
       _tile_dpbf16ps(SUM11, A1, B1);
     }
@@ -77,4 +79,4 @@ static void tile(int32_t rows, int64_t steps, const uint32_t *a, const uint32_t 
 }
 
 const hone_gemm_kernel hone_gemm_amx = {
-    GEMM_COMMON, .rows = 32, .pairs = true, .rows_whole = true, .depth = 16, .begin = begin, .end = end};
+    GEMM_COMMON, .rows = 32, .pairs = true, .rows_whole = true, .depth = 16, .stretch = 256, .begin = begin, .end = end};

@@ -1,5 +1,6 @@
 /* gemm_avx2.c - f32 tiles of 6 x 16 with AVX2 and FMA. */
 #include <immintrin.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #define VEC __m256
@@ -84,22 +85,59 @@ static inline __m256i first_lanes(int n) {
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
 
-static void transpose(uint32_t *out, int64_t width, const void *in, int64_t stride, int32_t rows, int32_t fill,
-                      int64_t steps) {
+static inline __m256 widen_bf16(const uint16_t *h) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)h)), 16));
+}
+
+/* `count` values of bf16 or f32 as lanes, zeros behind them. */
+static inline __m256 lanes_of(const char *in, int64_t s, int count, const bool halves) {
+  if (!halves) {
+    const float *lane = (const float *)in + s;
+    return count == 8 ? _mm256_loadu_ps(lane) : _mm256_maskload_ps(lane, first_lanes(count));
+  }
+  uint16_t last[8] = {0};
+  const uint16_t *half = (const uint16_t *)in + s;
+  if (count == 8) return widen_bf16(half);
+  __builtin_memcpy(last, half, (size_t)count * sizeof *last);
+  return widen_bf16(last);
+}
+
+/* Masked stores are many times slower than whole ones on some machines: only what needs them takes them. */
+static inline __attribute__((always_inline)) void transpose_of(uint32_t *out, int64_t width, const char *in,
+                                                               int64_t stride, int32_t rows, int32_t fill,
+                                                               int64_t steps, const bool halves) {
   const __m256i kept = first_lanes(fill);
   for (int64_t s = 0; s < steps; s += 8) {
     const int count = steps - s < 8 ? (int)(steps - s) : 8;
-    const __m256i present = first_lanes(count);
     __m256 r[8];
     for (int i = 0; i < 8; i++) {
-      const float *lane = (const float *)((const char *)in + i * stride) + s;
-      r[i] = i < rows ? _mm256_maskload_ps(lane, present) : _mm256_setzero_ps();
+      __builtin_prefetch(in + (i + rows) * stride + (halves ? 2 : 4) * s); /* the next strip */
+      r[i] = i < rows ? lanes_of(in + i * stride, s, count, halves) : _mm256_setzero_ps();
     }
     transpose8(r);
-    for (int i = 0; i < count; i++) _mm256_maskstore_ps((float *)out + (s + i) * width, kept, r[i]);
+    float *lanes = (float *)out + s * width;
+    if (count == 8 && fill == 8) {
+      for (int i = 0; i < 8; i++) _mm256_storeu_ps(lanes + i * width, r[i]);
+    } else {
+      for (int i = 0; i < count; i++) _mm256_maskstore_ps(lanes + i * width, kept, r[i]);
+    }
   }
 }
 
+static void transpose(uint32_t *out, int64_t width, const void *in, int64_t stride, int32_t rows, int32_t fill,
+                      int64_t steps) {
+  transpose_of(out, width, in, stride, rows, fill, steps, false);
+}
+
+static void transpose_bf16(uint32_t *out, int64_t width, const void *in, int64_t stride, int32_t rows, int32_t fill,
+                           int64_t steps) {
+  transpose_of(out, width, in, stride, rows, fill, steps, true);
+}
+
+#define VBF16(p) widen_bf16(p)
+#define PAIRS 0
 #include "gemm_lanes.h"
 
-const hone_gemm_kernel hone_gemm_avx2 = {GEMM_COMMON, .rows = ROWS, .pairs = false, .depth = 1};
+const hone_gemm_kernel hone_gemm_avx2 = {
+    GEMM_COMMON, .transpose_bf16 = transpose_bf16, .gather = gather,
+    .rows = ROWS, .pairs = false, .depth = 1, .stretch = 320};

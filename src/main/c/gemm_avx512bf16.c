@@ -2,6 +2,7 @@
 #include "gemm_zmm.h"
 
 #define VTILE(x, b, c) _mm512_dpbf16_ps(c, (__m512bh)(x), (__m512bh)(b))
+#define PAIRS 1
 #include "gemm_lanes.h"
 
-const hone_gemm_kernel hone_gemm_avx512bf16 = {GEMM_COMMON, .rows = ROWS, .pairs = true, .depth = 1};
+const hone_gemm_kernel hone_gemm_avx512bf16 = {GEMM_COMMON, .rows = ROWS, .pairs = true, .depth = 1, .stretch = 256};

@@ -4,7 +4,8 @@
  * The including file defines: VEC (a vector of floats), WIDTH (its lanes), ROWS (of a full tile; a tile is two vectors
  * wide), VLOAD, VSTORE, VZERO, VBROADCAST, VFMA (f32), VTILE (what one step of a tile does: f32 or bf16 pairs), VSUM
  * (of lanes), VHALF (WIDTH f16 to f32), NF4_TABLE, nf4_table(code, absmax), nf4_round (a table to bf16), VNF4 (WIDTH
- * values of WIDTH / 2 bytes), NF4_BYTES, VBYTES, VEVEN, VODD (the even and odd values of WIDTH bytes).
+ * values of WIDTH / 2 bytes), NF4_BYTES, VBYTES, VEVEN, VODD (the even and odd values of WIDTH bytes), PAIRS (whether
+ * lanes are bf16 pairs; where they are not, VBF16: WIDTH bf16 to f32).
  */
 #include <math.h>
 
@@ -18,23 +19,27 @@ enum { COLUMNS = 2 * WIDTH, CHUNK = 512, TILE_ROWS = 32 /* at most */ };
 #ifndef MATRIX_TILES /* the including file has tiles of its own */
 /* ---- the tile ---------------------------------------------------------------------------------------------------- */
 
-/* Every call has a constant `rows`, so that c lives in registers. */
-ALWAYS_INLINE void tile_rows(const int rows, int64_t steps, const uint32_t *lanes_a, const uint32_t *lanes_b,
+/* Every call has a constant `rows`, so that c lives in registers. One pointer for every three rows of A: base, base +
+ * step and base + 2 step are addressing modes. */
+ALWAYS_INLINE void tile_rows(const int rows, const hone_gemm_rows *of_a, int64_t steps, const uint32_t *lanes_b,
                              float *acc, bool add) {
-  const float *a = (const float *)lanes_a, *b = (const float *)lanes_b;
+  const int64_t row_step = of_a->row_step, depth_step = of_a->depth_step;
+  const float *b = (const float *)lanes_b, *a[ROWS / 3 + 1];
   VEC c[ROWS][2];
 #pragma GCC unroll 16
   for (int i = 0; i < rows; i++) {
+    if (i % 3 == 0) a[i / 3] = (const float *)of_a->lanes + i * row_step;
     c[i][0] = add ? VLOAD(acc + i * COLUMNS) : VZERO();
     c[i][1] = add ? VLOAD(acc + i * COLUMNS + WIDTH) : VZERO();
   }
-  for (int64_t s = 0; s < steps; s++, a += rows, b += COLUMNS) {
+  for (int64_t s = 0; s < steps; s++, b += COLUMNS) {
     const VEC b0 = VLOAD(b), b1 = VLOAD(b + WIDTH);
 #pragma GCC unroll 16
     for (int i = 0; i < rows; i++) {
-      const VEC x = VBROADCAST(a + i);
+      const VEC x = VBROADCAST(a[i / 3] + i % 3 * row_step);
       c[i][0] = VTILE(x, b0, c[i][0]);
       c[i][1] = VTILE(x, b1, c[i][1]);
+      if (i % 3 == 2 || i == rows - 1) a[i / 3] += depth_step;
     }
   }
 #pragma GCC unroll 16
@@ -46,11 +51,11 @@ ALWAYS_INLINE void tile_rows(const int rows, int64_t steps, const uint32_t *lane
 
 #define TILE_CASE(n) \
   case n:            \
-    tile_rows(n, steps, a, b, acc, add); \
+    tile_rows(n, a, steps, b, acc, add); \
     return;
 
-static void tile(int32_t rows, int64_t steps, const uint32_t *a, const uint32_t *b, float *acc, bool add) {
-  switch (rows) {
+static void tile(const hone_gemm_rows *a, int64_t steps, const uint32_t *b, float *acc, bool add) {
+  switch (a->count) {
     TILE_CASE(1)
     TILE_CASE(2)
     TILE_CASE(3)
@@ -97,6 +102,9 @@ static void load(float *out, const hone_tensor *t, int64_t offset, int64_t n) {
   int64_t i = 0;
   switch (t->dtype) {
     case HONE_BF16:
+#if !PAIRS
+      for (; i + WIDTH <= n; i += WIDTH) VSTOREU(out + i, VBF16(half + i));
+#endif
       for (; i < n; i++) out[i] = hone_bf16_to_f32(half[i]);
       return;
     case HONE_F16:
@@ -139,6 +147,25 @@ static void load_bf16(uint16_t *out, const hone_tensor *t, int64_t offset, int64
   }
 }
 
+#if !PAIRS
+ALWAYS_INLINE void gather_rows(uint32_t *out, const char *in, int64_t stride, int64_t steps, const bool halves) {
+  for (int64_t s = 0; s < steps; s++, in += stride, out += COLUMNS) {
+    const uint16_t *half = (const uint16_t *)in;
+    const float *whole = (const float *)in;
+    VSTORE((float *)out, halves ? VBF16(half) : VLOADU(whole));
+    VSTORE((float *)out + WIDTH, halves ? VBF16(half + WIDTH) : VLOADU(whole + WIDTH));
+  }
+}
+
+static void gather(uint32_t *out, const void *in, int64_t stride, int64_t steps, bool halves) {
+  if (halves) {
+    gather_rows(out, in, stride, steps, true);
+  } else {
+    gather_rows(out, in, stride, steps, false);
+  }
+}
+#endif
+
 static void pair(uint32_t *out, const uint16_t *first, const uint16_t *second, int64_t n) {
   for (int64_t i = 0; i < n; i++) out[i] = first[i] | (uint32_t)second[i] << 16;
 }
@@ -178,17 +205,40 @@ static void finish_swapped(const hone_gemm_result *c, const float *acc, const ho
   }
 }
 
+/* A whole row of a tile into an f32 result. */
+ALWAYS_INLINE void finish_row(float *out, const float *acc, VEC scale, VEC bias0, VEC bias1, const bool accumulate) {
+  VEC r0 = VFMA(scale, VLOAD(acc), bias0), r1 = VFMA(scale, VLOAD(acc + WIDTH), bias1);
+  if (accumulate) {
+    r0 = VADD(r0, VLOADU(out));
+    r1 = VADD(r1, VLOADU(out + WIDTH));
+  }
+  VSTOREU(out, r0);
+  VSTOREU(out + WIDTH, r1);
+}
+
 static void finish(const hone_gemm_result *c, const float *acc, const hone_gemm_place *p) {
   if (p->swapped) {
     finish_swapped(c, acc, p);
     return;
   }
   const int64_t stride = c->tensor->shape[1];
-  float bias[COLUMNS] = {0}, row[COLUMNS];
+  float bias[COLUMNS] __attribute__((aligned(64))) = {0}, row[COLUMNS] __attribute__((aligned(64)));
   if (c->bias) load(bias, c->bias, p->column, p->columns);
+  if (p->columns == COLUMNS && c->tensor->dtype == HONE_F32 && c->mask.p == 0) {
+    const VEC scale = VBROADCAST(&c->scale), bias0 = VLOAD(bias), bias1 = VLOAD(bias + WIDTH);
+    float *out = (float *)c->tensor->data + p->row * stride + p->column;
+    for (int i = 0; i < p->rows; i++, out += stride, acc += COLUMNS) {
+      if (c->accumulate) {
+        finish_row(out, acc, scale, bias0, bias1, true);
+      } else {
+        finish_row(out, acc, scale, bias0, bias1, false);
+      }
+    }
+    return;
+  }
   for (int i = 0; i < p->rows; i++) {
     int64_t at = (p->row + i) * stride + p->column;
-    for (int j = 0; j < COLUMNS; j++) row[j] = c->scale * acc[i * COLUMNS + j] + bias[j];
+    finish_row(row, acc + i * COLUMNS, VBROADCAST(&c->scale), VLOAD(bias), VLOAD(bias + WIDTH), false);
     if (c->mask.p > 0) drop(row, at, p->columns, &c->mask);
     if (p->columns == COLUMNS) {
       store_row(c->tensor, at, row, COLUMNS, c->accumulate);

@@ -1,5 +1,6 @@
 /* gemm_zmm.h - 512-bit vectors for gemm_lanes.h: tiles of 14 x 32 leave four registers for B and the broadcasts. */
 #include <immintrin.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #define VEC __m512
@@ -14,6 +15,8 @@
 #define VBROADCAST(p) _mm512_set1_ps(*(p))
 #define VFMA(a, b, c) _mm512_fmadd_ps(a, b, c)
 #define VSUM(v) _mm512_reduce_add_ps(v)
+#define VBF16(p) \
+  _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(p))), 16))
 #define VHALF(p) _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(p)))
 
 /* Finite values to the nearest bf16, ties to even. */
@@ -66,17 +69,24 @@ static inline void transpose16(__m512i r[16]) {
   }
 }
 
-static void transpose(uint32_t *out, int64_t width, const void *in, int64_t stride, int32_t rows, int32_t fill,
-                      int64_t steps) {
+static inline __attribute__((always_inline)) void transpose_of(uint32_t *out, int64_t width, const char *in,
+                                                               int64_t stride, int32_t rows, int32_t fill,
+                                                               int64_t steps, const bool halves) {
   const __mmask16 kept = (__mmask16)((1u << fill) - 1);
   for (int64_t s = 0; s < steps; s += 16) {
     const int count = steps - s < 16 ? (int)(steps - s) : 16;
     const __mmask16 present = (__mmask16)((1u << count) - 1);
     __m512i r[16];
     for (int i = 0; i < 16; i++) {
-      _mm_prefetch((const char *)in + (i + rows) * stride + 4 * s, _MM_HINT_T0); /* the next strip */
-      const char *lanes = (const char *)in + i * stride + 4 * s;
-      r[i] = i < rows ? _mm512_maskz_loadu_epi32(present, lanes) : _mm512_setzero_si512();
+      _mm_prefetch(in + (i + rows) * stride + (halves ? 2 : 4) * s, _MM_HINT_T0); /* the next strip */
+      const char *lanes = in + i * stride + (halves ? 2 : 4) * s;
+      if (i >= rows) {
+        r[i] = _mm512_setzero_si512();
+      } else if (halves) {
+        r[i] = _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(present, lanes)), 16);
+      } else {
+        r[i] = _mm512_maskz_loadu_epi32(present, lanes);
+      }
     }
     transpose16(r);
     if (count == 16) {
@@ -85,4 +95,9 @@ static void transpose(uint32_t *out, int64_t width, const void *in, int64_t stri
       for (int i = 0; i < count; i++) _mm512_mask_storeu_epi32(out + (s + i) * width, kept, r[i]);
     }
   }
+}
+
+static void transpose(uint32_t *out, int64_t width, const void *in, int64_t stride, int32_t rows, int32_t fill,
+                      int64_t steps) {
+  transpose_of(out, width, in, stride, rows, fill, steps, false);
 }
