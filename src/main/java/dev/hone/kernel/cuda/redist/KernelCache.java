@@ -4,7 +4,6 @@ import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
 import java.util.Arrays;
@@ -76,28 +75,10 @@ final class KernelCache {
     return Arrays.equals(sha256().digest(code), Arrays.copyOf(all, HASH_BYTES)) ? code : null;
   }
 
-  private void write(Path file, byte[] code) {
-    Path temporary = null;
-    try {
-      Files.createDirectories(folder);
-      temporary = Files.createTempFile(folder, file.getFileName() + ".", ".tmp");
-      byte[] all = Arrays.copyOf(sha256().digest(code), HASH_BYTES + code.length);
-      System.arraycopy(code, 0, all, HASH_BYTES, code.length);
-      Files.write(temporary, all);
-      Files.move(temporary, file, StandardCopyOption.ATOMIC_MOVE, StandardCopyOption.REPLACE_EXISTING);
-    } catch (IOException e) {
-      removeQuietly(temporary);
-    }
-  }
-
-  private static void removeQuietly(Path temporary) {
-    if (temporary != null) {
-      try {
-        Files.deleteIfExists(temporary);
-      } catch (IOException e) {
-        return; // a leftover in a cache folder harms nothing
-      }
-    }
+  private static void write(Path file, byte[] code) {
+    byte[] all = Arrays.copyOf(sha256().digest(code), HASH_BYTES + code.length);
+    System.arraycopy(code, 0, all, HASH_BYTES, code.length);
+    CacheFiles.write(file, all);
   }
 
   private static MessageDigest sha256() {
