@@ -63,6 +63,7 @@ public final class Main {
     line.addSubcommand(new GenerateCommand(talking, in, out));
     line.addSubcommand(new ChatCommand(talking, in, out));
     line.addSubcommand(new DoctorCommand(out));
+    line.addSubcommand(new SelfTestCommand(out));
     line.setOut(new PrintWriter(out, true));
     line.setErr(new PrintWriter(err, true));
     line.setParameterExceptionHandler((e, given) -> main.wrongUsage(e));

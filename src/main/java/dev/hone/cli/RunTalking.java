@@ -97,6 +97,7 @@ final class RunTalking implements Talking {
             setup.quantized() ? Storage.NF4_DOUBLE_QUANTISED : Storage.AS_STORED,
             setup.bf16() ? DType.BF16 : DType.F32,
             0,
+            setup.device(),
             setup.threads()),
         chat);
   }

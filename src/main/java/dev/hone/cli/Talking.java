@@ -1,5 +1,6 @@
 package dev.hone.cli;
 
+import dev.hone.config.DeviceChoice;
 import java.io.BufferedReader;
 import java.io.PrintStream;
 import java.nio.file.Path;
@@ -14,6 +15,7 @@ interface Talking {
    * @param template empty: chosen by the model
    * @param temperature 0 takes the likeliest token
    * @param quantized linear layers as NF4
+   * @param device where to compute
    * @param threads 0: one for each core
    */
   record Setup(
@@ -27,6 +29,7 @@ interface Talking {
       long seed,
       boolean quantized,
       boolean bf16,
+      DeviceChoice device,
       int threads) {}
 
   /** Answers each prompt by itself; {@code raw} continues the text as it is, without a template. */
