@@ -2,6 +2,7 @@ package dev.hone.cli;
 
 import com.sun.management.OperatingSystemMXBean;
 import dev.hone.kernel.cpu.CpuKernels;
+import dev.hone.kernel.cuda.redist.OptionalLibraries;
 import java.io.PrintStream;
 import java.lang.management.ManagementFactory;
 import java.util.Locale;
@@ -35,6 +36,7 @@ final class DoctorCommand implements Callable<Integer> {
       line("libhone", "cannot be used: " + cause.getMessage());
       return Main.INTERNAL_FAULT;
     }
+    OptionalLibraries.report(System.getenv()).forEach(this::line);
     return Main.DONE;
   }
 

@@ -21,6 +21,7 @@ final class CudaDevice implements AutoCloseable {
   private final MemorySegment stream;
   private final CudaMemory memory;
   private final Program program;
+  private Rivals rivals;
   private Thread user;
   private boolean closed;
 
@@ -97,6 +98,15 @@ final class CudaDevice implements AutoCloseable {
     return program;
   }
 
+  /** Who may do the kernels' work; null: nobody else. */
+  Rivals rivals() {
+    return rivals;
+  }
+
+  void rivals(Rivals found) {
+    rivals = found;
+  }
+
   /**
    * Waits for all work begun so far.
    *
@@ -120,6 +130,9 @@ final class CudaDevice implements AutoCloseable {
   public void close() {
     if (!closed) {
       use();
+      if (rivals != null) {
+        rivals.close();
+      }
       program.close();
       memory.close();
       driver.destroyStream(stream);

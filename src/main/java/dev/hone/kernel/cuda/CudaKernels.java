@@ -1,5 +1,7 @@
 package dev.hone.kernel.cuda;
 
+import dev.hone.config.Rivalry;
+import dev.hone.config.UserCache;
 import dev.hone.config.UserError;
 import dev.hone.kernel.Activation;
 import dev.hone.kernel.Kernels;
@@ -35,9 +37,10 @@ public final class CudaKernels implements Kernels {
    *
    * @param library of the driver, by path or name; null: the system's own
    * @param ordinal number of the card with that driver
-   * @throws UserError when there is no driver, no such card, or one of the two is too old
+   * @param rivalry who may replace the kernels of this build
+   * @throws UserError when there is no driver, no such card, one of the two is too old, or a rival that must be used is missing
    */
-  public static CudaKernels open(String library, int ordinal) {
+  public static CudaKernels open(String library, int ordinal, Rivalry rivalry) {
     Driver driver = Driver.open(library == null ? CudaDevice.defaultLibrary() : library);
     List<Card> cards = CudaDevice.cards(driver);
     if (ordinal >= cards.size()) {
@@ -46,7 +49,13 @@ public final class CudaKernels implements Kernels {
           cards.isEmpty() ? "no card: use --device cpu" : cards.size() == 1 ? "one card, cuda:0" : cards.size() + " cards");
     }
     CudaDevice device = new CudaDevice(driver, cards.get(ordinal), Manifest.ofBuild());
+    device.rivals(Rivals.of(device, rivalry, UserCache.folder(), System.getenv()));
     return new CudaKernels(new Stage(device, null, Stage.Fixed.on(device)));
+  }
+
+  /** Opens a card with the kernels of this build alone. */
+  public static CudaKernels open(String library, int ordinal) {
+    return open(library, ordinal, Rivalry.NONE);
   }
 
   /** The card. */
@@ -57,6 +66,11 @@ public final class CudaKernels implements Kernels {
   @Override
   public String describe() {
     return card().describe();
+  }
+
+  @Override
+  public List<String> remarks() {
+    return stage.device().rivals() == null ? List.of() : stage.device().rivals().remarks();
   }
 
   @Override

@@ -7,9 +7,11 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Set;
 import java.util.TreeMap;
 import java.util.function.Consumer;
 
@@ -24,16 +26,6 @@ public final class Choices {
   private static final int WARM = 2;
   private static final int ROUNDS = 7;
   private static final int MARGIN_PERCENT = 3;
-
-  /** What decides. */
-  public enum Policy {
-    /** The faster one. */
-    AUTO,
-    /** The shipped kernel, always. */
-    SHIPPED,
-    /** The rival wherever it takes the work. */
-    RIVAL
-  }
 
   /** Does the work once on the card and says how long that took, in microseconds. */
   @FunctionalInterface
@@ -51,6 +43,8 @@ public final class Choices {
   private final Path file;
   private final Consumer<String> log;
   private final Map<String, Measured> known = new TreeMap<>();
+  private final Set<String> failed = new HashSet<>();
+  private final Set<String> told = new HashSet<>();
 
   /**
    * Reads what earlier runs measured.
@@ -77,20 +71,30 @@ public final class Choices {
     Measured measured = known.get(key);
     boolean remembered = measured != null;
     if (!remembered) {
+      if (failed.contains(key)) {
+        return false;
+      }
       try {
         measured = measure(shippedRun, rivalRun);
       } catch (NativeException e) {
+        failed.add(key);
         log.accept(work + ": the shipped kernel, as " + rival + " failed: " + e.getMessage());
         return false;
       }
       keep(key, measured);
     }
+    if (told.add(key)) {
+      tell(work, rival, setting, measured, remembered);
+    }
+    return measured.rival;
+  }
+
+  private void tell(String work, String rival, String setting, Measured measured, boolean remembered) {
     log.accept(String.format(
         Locale.ROOT, "%s: %s, %.1f us against %.1f us of %s (%s; %s overrules)", work,
         measured.rival ? rival : "the shipped kernel", measured.rival ? measured.rivalTime : measured.shippedTime,
         measured.rival ? measured.shippedTime : measured.rivalTime, measured.rival ? "the shipped kernel" : rival,
         remembered ? "remembered" : "measured", setting));
-    return measured.rival;
   }
 
   private static Measured measure(Timed shipped, Timed rival) {

@@ -37,7 +37,7 @@ public final class CublasLt implements AutoCloseable {
   /** Names the library's file; {@code none} turns cuBLASLt off. */
   public static final String VARIABLE = "HONE_CUBLASLT";
 
-  private static final OptionalLibrary LIBRARY = OptionalLibrary.windows()
+  static final OptionalLibrary LIBRARY = OptionalLibrary.windows()
       ? new OptionalLibrary(VARIABLE, List.of("cublasLt64_13.dll", "cublasLt64_12.dll"), List.of())
       : new OptionalLibrary(VARIABLE, List.of("libcublasLt.so.13", "libcublasLt.so.12"), List.of());
 
@@ -75,7 +75,7 @@ public final class CublasLt implements AutoCloseable {
     return find(System.getenv());
   }
 
-  static Optional<Found> find(Map<String, String> environment) {
+  public static Optional<Found> find(Map<String, String> environment) {
     return LIBRARY.load(environment).map(loaded -> {
       try {
         return new Found(loaded, (long) new CublasLtH(loaded.symbols()).getVersion.invokeExact());

@@ -26,9 +26,10 @@ public record DenseProduct(
     return new DenseProduct(false, dtype, m, n, k, ldIn, ldWeight, ldOut, accumulate);
   }
 
-  /** Bytes from the first to behind the last element of the result. */
-  public long outBytes() {
-    return ((m - 1) * ldOut + (forward ? n : k)) * 2;
+  /** The same with M rounded up to a power of two: batches differ in M, and speed little within such a range. */
+  public DenseProduct roundedUp() {
+    long roof = Long.highestOneBit(Math.max(1, 2 * m - 1));
+    return new DenseProduct(forward, dtype, roof, n, k, ldIn, ldWeight, ldOut, accumulate);
   }
 
   /** A name of one word, for records and logs. */

@@ -25,20 +25,15 @@ public final class Nvrtc {
   /** Names the library's file; {@code none} turns NVRTC off. */
   public static final String VARIABLE = "HONE_NVRTC";
 
-  private static final OptionalLibrary LIBRARY = OptionalLibrary.windows()
+  static final OptionalLibrary LIBRARY = OptionalLibrary.windows()
       ? new OptionalLibrary(VARIABLE, List.of("nvrtc64_130_0.dll", "nvrtc64_120_0.dll"), List.of("nvrtc-builtins64_"))
       : new OptionalLibrary(VARIABLE, List.of("libnvrtc.so.13", "libnvrtc.so.12"), List.of("libnvrtc-builtins.so."));
 
   /** A CUDA release, such as 13.3. */
-  public record Version(int major, int minor) implements Comparable<Version> {
+  public record Version(int major, int minor) {
     /** Of the driver API's numbers: 13030 is 13.3. */
     public static Version of(int number) {
       return new Version(number / 1000, number % 1000 / 10);
-    }
-
-    @Override
-    public int compareTo(Version other) {
-      return major != other.major ? Integer.compare(major, other.major) : Integer.compare(minor, other.minor);
     }
 
     @Override
@@ -73,7 +68,7 @@ public final class Nvrtc {
     return find(System.getenv());
   }
 
-  static Optional<Nvrtc> find(Map<String, String> environment) {
+  public static Optional<Nvrtc> find(Map<String, String> environment) {
     return LIBRARY.load(environment).map(Nvrtc::new);
   }
 
@@ -89,22 +84,6 @@ public final class Nvrtc {
   /** Whether it compiles for a compute capability such as 89. */
   public boolean knows(int capability) {
     return architectures.contains(capability);
-  }
-
-  /**
-   * Why a driver of this CUDA version cannot load what this compiler makes; empty when it can. A cubin loads on every driver of
-   * its own major version or a later one.
-   */
-  public Optional<String> mismatch(Version driver, int capability) {
-    if (!knows(capability)) {
-      return Optional.of("NVRTC " + version + " does not compile for compute capability " + capability / 10 + "."
-          + capability % 10);
-    }
-    if (driver.major() < version.major()) {
-      return Optional.of("NVRTC " + version + " wants a driver for CUDA " + version.major() + ".0 or newer; this one is for "
-          + driver);
-    }
-    return Optional.empty();
   }
 
   /** A cubin for the real architecture {@code sm_<capability>}. */

@@ -26,11 +26,21 @@ class NvrtcTest {
       }
       """;
 
+  /** Names the library for the tests; in all others the build turns NVRTC off. */
+  private static final String NAMED = "HONE_TEST_NVRTC";
+
+  /** An environment in which this machine's NVRTC may be used. */
+  static Map<String, String> environment() {
+    return Map.of(Nvrtc.VARIABLE, System.getenv().getOrDefault(NAMED, ""));
+  }
+
   /** The test is skipped where there is no NVRTC. */
   static Nvrtc nvrtc() {
-    Optional<Nvrtc> found = Nvrtc.find();
-    Assumptions.assumeTrue(found.isPresent(),
-        "skipped: no NVRTC on the class path (mvn -P cuda-redist), on the library path or named by " + Nvrtc.VARIABLE);
+    Optional<Nvrtc> found = Nvrtc.find(environment());
+    if (found.isEmpty()) {
+      System.out.println("skipped: no NVRTC on the class path (mvn -P cuda-redist), on the library path or named by " + NAMED);
+    }
+    Assumptions.assumeTrue(found.isPresent(), "no NVRTC");
     return found.get();
   }
 
@@ -146,14 +156,5 @@ class NvrtcTest {
     assertThatThrownBy(() -> Nvrtc.find(Map.of(Nvrtc.VARIABLE, folder.resolve("libnvrtc.so.13").toString())))
         .isInstanceOf(IllegalArgumentException.class)
         .hasMessageContaining("HONE_NVRTC names").hasMessageContaining("not there");
-  }
-
-  @Test
-  void aDriverOfAnOlderMajorVersionCannotLoadIt() {
-    Nvrtc nvrtc = nvrtc();
-    Version older = new Version(nvrtc.version().major() - 1, 9);
-    assertThat(nvrtc.mismatch(older, 80)).get().asString().contains("wants a driver for CUDA");
-    assertThat(nvrtc.mismatch(Version.of(nvrtc.version().major() * 1000), 80)).isEmpty();
-    assertThat(nvrtc.mismatch(nvrtc.version(), 35)).get().asString().contains("compute capability 3.5");
   }
 }
