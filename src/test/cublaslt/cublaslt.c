@@ -6,7 +6,8 @@
  * fit each other, the algorithm must be the one that the heuristic gave for these very descriptors. What it refuses gets
  * CUBLAS_STATUS_INVALID_VALUE and a line in fake_cublaslt_refusal().
  *
- * fake_cublaslt_live() counts the objects that were made and not destroyed, fake_cublaslt_offer(0) makes the heuristic find nothing.
+ * The host computes at once, while a stream's work may still be going on: fake_cublaslt_wait_with(f) names the driver's
+ * cuStreamSynchronize, which is called before. fake_cublaslt_live() counts the objects that were made and not destroyed, fake_cublaslt_offer(0) makes the heuristic find nothing.
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -55,6 +56,7 @@ _Static_assert(sizeof(HeuristicResult) == 96, "cublasLtMatmulHeuristicResult_t h
 
 static int live, offers = 1;
 static char refusal[256];
+static int (*synchronize)(void *);
 
 static int refuse(const char *what) {
   snprintf(refusal, sizeof refusal, "%s", what);
@@ -63,6 +65,7 @@ static int refuse(const char *what) {
 
 EXPORT int fake_cublaslt_live(void) { return live; }
 EXPORT void fake_cublaslt_offer(int yes) { offers = yes; }
+EXPORT void fake_cublaslt_wait_with(int (*stream_synchronize)(void *)) { synchronize = stream_synchronize; }
 EXPORT const char *fake_cublaslt_refusal(void) { return refusal; }
 
 EXPORT size_t cublasLtGetVersion(void) { return 130100; }
@@ -187,7 +190,7 @@ EXPORT int cublasLtMatmul(void *handle, const Operation *o, const float *alpha, 
                           const uint16_t *b, const Layout *lb, const float *beta, const uint16_t *c, const Layout *lc,
                           uint16_t *d, const Layout *ld, const Algorithm *algorithm, void *workspace, size_t bytes,
                           void *stream) {
-  (void)stream;
+  if (synchronize && synchronize(stream) != 0) return 13;
   if (!handle || *(int *)handle != HANDLE) return refuse("no handle");
   int status = check(o, la, lb, lc, ld);
   if (status != SUCCESS) return status;

@@ -9,7 +9,9 @@ import dev.hone.tensor.DType;
 import dev.hone.tensor.MemorySpace;
 import dev.hone.tensor.Tensor;
 import java.lang.foreign.Arena;
+import java.nio.file.Path;
 import java.util.List;
+import java.util.Map;
 
 /**
  * The op contract on a card, composed of the kernels of {@code ptx/}: bf16 activations from compute capability 8.0 on, f16 on 7.5.
@@ -41,6 +43,16 @@ public final class CudaKernels implements Kernels {
    * @throws UserError when there is no driver, no such card, one of the two is too old, or a rival that must be used is missing
    */
   public static CudaKernels open(String library, int ordinal, Rivalry rivalry) {
+    return open(library, ordinal, rivalry, UserCache.folder(), System.getenv());
+  }
+
+  /**
+   * Opens a card.
+   *
+   * @param cache folder for compiled kernels and measured choices
+   * @param environment may name or turn off the rivals' libraries
+   */
+  static CudaKernels open(String library, int ordinal, Rivalry rivalry, Path cache, Map<String, String> environment) {
     Driver driver = Driver.open(library == null ? CudaDevice.defaultLibrary() : library);
     List<Card> cards = CudaDevice.cards(driver);
     if (ordinal >= cards.size()) {
@@ -49,7 +61,7 @@ public final class CudaKernels implements Kernels {
           cards.isEmpty() ? "no card: use --device cpu" : cards.size() == 1 ? "one card, cuda:0" : cards.size() + " cards");
     }
     CudaDevice device = new CudaDevice(driver, cards.get(ordinal), Manifest.ofBuild());
-    device.rivals(Rivals.of(device, rivalry, UserCache.folder(), System.getenv()));
+    device.rivals(Rivals.of(device, rivalry, cache, environment));
     return new CudaKernels(new Stage(device, null, Stage.Fixed.on(device)));
   }
 

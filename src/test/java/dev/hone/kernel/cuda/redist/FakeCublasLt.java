@@ -60,6 +60,17 @@ public final class FakeCublasLt {
     }
   }
 
+  /** Makes products wait for their stream; {@code synchronize} is a driver's cuStreamSynchronize. */
+  public void waitWith(MemorySegment synchronize) {
+    try {
+      Linker.nativeLinker()
+          .downcallHandle(symbols.find("fake_cublaslt_wait_with").orElseThrow(), FunctionDescriptor.ofVoid(ADDRESS))
+          .invokeExact(synchronize);
+    } catch (Throwable t) {
+      throw new AssertionError(t);
+    }
+  }
+
   String refusal() {
     try {
       MemorySegment text = (MemorySegment) Linker.nativeLinker()
