@@ -18,6 +18,8 @@ final class Program implements AutoCloseable {
   private static final int MAX_DYNAMIC_SHARED = 8;
 
   private static final int SHARED_WITHOUT_ASKING = 48 << 10;
+  /** Bytes of the widest access. */
+  private static final int VECTOR = 16;
 
   private final CudaDevice device;
   private final Card.Tier tier;
@@ -57,9 +59,9 @@ final class Program implements AutoCloseable {
       return kernels.getFirst();
     }
 
-    /** Whether some kernels ask for aligned arguments: the others then read element by element. */
-    boolean hasAligned() {
-      return aligned;
+    /** Whether a kernel reads single elements, where another one of this op asks for aligned memory to read 16 bytes. */
+    boolean isElementwise(Kernel kernel) {
+      return aligned && kernel.divisors[0] < VECTOR;
     }
 
     private void add(Kernel kernel) {
@@ -68,7 +70,7 @@ final class Program implements AutoCloseable {
             "ptx/manifest.json: " + kernel.entry.entry() + " takes " + kernel.entry.parameters() + ", others of " + name
                 + " take " + parameters);
       }
-      aligned |= !kernel.entry.divisible().isEmpty();
+      aligned |= kernel.divisors[0] >= VECTOR;
       kernels.add(kernel);
     }
   }
