@@ -119,6 +119,23 @@ final class CudaDevice implements AutoCloseable {
     }
   }
 
+  /** Microseconds on the card from the beginning of the first kernel to the end of the last that {@code work} launches. */
+  double microseconds(Runnable work) {
+    use();
+    MemorySegment from = driver.createEvent();
+    MemorySegment to = driver.createEvent();
+    try {
+      driver.record(from, stream);
+      work.run();
+      use().record(to, stream);
+      synchronize();
+      return driver.elapsed(from, to) * 1e3;
+    } finally {
+      driver.destroyEvent(from);
+      driver.destroyEvent(to);
+    }
+  }
+
   /** Gives memory back; after {@link #close} the context is gone and it with it. */
   void free(long address) {
     if (!closed) {

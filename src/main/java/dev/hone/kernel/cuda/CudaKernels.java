@@ -75,6 +75,16 @@ public final class CudaKernels implements Kernels {
     return stage.device().card();
   }
 
+  /** Microseconds on the card from the beginning of the first kernel to the end of the last that {@code work} begins. */
+  public double microseconds(Runnable work) {
+    return stage.device().microseconds(work);
+  }
+
+  /** Bytes of the card's memory that nobody uses. */
+  public long freeBytes() {
+    return stage.device().use().freeMemory();
+  }
+
   @Override
   public String describe() {
     return card().describe();

@@ -5,7 +5,6 @@ import dev.hone.config.UserError;
 import dev.hone.kernel.NativeException;
 import dev.hone.kernel.cuda.Program.Kernel;
 import dev.hone.kernel.cuda.redist.Choices;
-import java.lang.foreign.MemorySegment;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -170,8 +169,6 @@ final class Rivals implements AutoCloseable {
     int outputs = rival.outputs(kernel);
     long[] addresses = new long[outputs];
     List<Long> scratch = new ArrayList<>();
-    MemorySegment from = driver.createEvent();
-    MemorySegment to = driver.createEvent();
     try {
       for (int i = 0; i < outputs; i++) {
         addresses[i] = launch.value(i);
@@ -181,8 +178,8 @@ final class Rivals implements AutoCloseable {
       }
       return choices.rivalWins(
           name, rival.name(), rival.setting(),
-          () -> timed(from, to, () -> launch.run(device.program().function(kernel), kernel, gridX, gridY)),
-          () -> timed(from, to, () -> work.run(launch, gridX, gridY)));
+          () -> device.microseconds(() -> launch.run(device.program().function(kernel), kernel, gridX, gridY)),
+          () -> device.microseconds(() -> work.run(launch, gridX, gridY)));
     } catch (NativeException e) {
       remarks.add(name + ": the shipped kernel, as there is no memory to measure " + rival.name() + ": " + e.getMessage());
       return false;
@@ -191,19 +188,7 @@ final class Rivals implements AutoCloseable {
         launch.redirect(i, addresses[i]);
         driver.free(scratch.get(i));
       }
-      driver.destroyEvent(from);
-      driver.destroyEvent(to);
     }
-  }
-
-  /** Microseconds of the work on the card. */
-  private double timed(MemorySegment from, MemorySegment to, Runnable work) {
-    Driver driver = device.use();
-    driver.record(from, device.stream());
-    work.run();
-    driver.record(to, device.stream());
-    device.synchronize();
-    return driver.elapsed(from, to) * 1e3;
   }
 
   @Override
