@@ -14,7 +14,9 @@ import java.util.Map;
  * Times a card's ops and a training step; bench/gpu.sh runs it.
  *
  * <pre>CudaBench out=rows.csv [shape=7b|tiny] [driver=PATH] [against=torch.csv] [products=auto|ptx|cublaslt]
- *           [kernels=auto|ptx|nvrtc] [what=ops|step|all] [date=...] [commit=...]</pre>
+ *           [kernels=auto|ptx|nvrtc] [what=ops|step|all|none] [by=hone] [date=...] [commit=...] [version=...]</pre>
+ *
+ * {@code by} names the rows' maker, {@code version} is the driver's; {@code what=none} only opens the card.
  */
 public final class CudaBench {
   private static final List<Integer> BATCHES = List.of(512, 2048, 8192);
@@ -42,15 +44,15 @@ public final class CudaBench {
     try (CudaKernels card = CudaKernels.open(given.get("driver"), 0, rivalry)) {
       System.out.println(card.describe());
       List<String> machine = List.of(
-          given.getOrDefault("date", ""), card.card().name(), "CUDA " + card.card().cudaVersion(),
-          given.getOrDefault("commit", ""));
+          given.getOrDefault("date", ""), card.card().name(), given.getOrDefault("version", "").isBlank() ? "CUDA " + card.card().cudaVersion() : given.get("version"),
+          given.getOrDefault("commit", ""), given.getOrDefault("by", "hone"));
       String against = given.get("against");
       CudaRows rows = new CudaRows(Path.of(given.get("out")), machine, against == null ? null : Path.of(against));
-      if (!what.equals("step")) {
+      if (what.equals("ops") || what.equals("all")) {
         Timing timing = tiny ? Timing.once(card) : Timing.thorough(card);
         new CudaOps(card, timing, rows, shape).run(tiny ? List.of(shape.length()) : BATCHES);
       }
-      if (!what.equals("ops")) {
+      if (what.equals("step") || what.equals("all")) {
         CudaStep.run(card, rows, name, shape, tiny ? 1 : 3, tiny ? 1 : 5);
       }
       card.remarks().forEach(System.out::println);

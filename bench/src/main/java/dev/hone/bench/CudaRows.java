@@ -21,7 +21,7 @@ final class CudaRows {
   private double copy = Double.NaN;
 
   /**
-   * @param machine cells of date, card, driver and commit
+   * @param machine cells of date, card, driver, commit and by
    * @param against rows of torch on the same card, whose times are what products and attention are held against; may be absent
    */
   CudaRows(Path file, List<String> machine, Path against) throws IOException {
@@ -69,12 +69,22 @@ final class CudaRows {
       String op, String shape, Timing.Result time, double tflops, double gigabytes, double tokens, double mebibytes,
       double share, String of) throws IOException {
     String row = String.join(
-        ",", machine, "hone", op, quoted(shape), number(time.micros()), number(time.spread()), tflops > 0 ? number(tflops) : "",
+        ",", machine, op, quoted(shape), number(time.micros()), number(time.spread()), tflops > 0 ? number(tflops) : "",
         number(gigabytes), number(tokens), number(mebibytes), number(share), of);
     Files.writeString(file, row + "\n", StandardOpenOption.APPEND);
-    System.out.printf(
-        Locale.ROOT, "%-22s %-40s %12.1f us %8s TFLOP/s %8s GB/s  %s%n", op, shape, time.micros(), tflops > 0 ? number(tflops) : "",
-        number(gigabytes), Double.isFinite(share) ? String.format(Locale.ROOT, "%.0f %% of %s", share * 100, of) : "");
+    StringBuilder line = new StringBuilder(String.format(Locale.ROOT, "%-22s %-40s %12.1f us", op, shape, time.micros()));
+    append(line, tflops > 0 ? tflops : Double.NaN, "TFLOP/s");
+    append(line, gigabytes, "GB/s");
+    append(line, tokens, "tokens/s");
+    append(line, mebibytes, "MiB");
+    append(line, share * 100, "% of " + of);
+    System.out.println(line);
+  }
+
+  private static void append(StringBuilder line, double value, String unit) {
+    if (Double.isFinite(value)) {
+      line.append("  ").append(number(value)).append(' ').append(unit);
+    }
   }
 
   private static String number(double value) {
