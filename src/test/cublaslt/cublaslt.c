@@ -6,8 +6,8 @@
  * fit each other, the algorithm must be the one that the heuristic gave for these very descriptors. What it refuses gets
  * CUBLAS_STATUS_INVALID_VALUE and a line in fake_cublaslt_refusal().
  *
- * The host computes at once, while a stream's work may still be going on: fake_cublaslt_wait_with(f) names the driver's
- * cuStreamSynchronize, which is called before. fake_cublaslt_live() counts the objects that were made and not destroyed, fake_cublaslt_offer(0) makes the heuristic find nothing.
+ * Addresses are the host's own until fake_cublaslt_use_driver() names the copies and the wait of a driver, by which matrices then
+ * come and go. fake_cublaslt_live() counts the objects that were made and not destroyed, fake_cublaslt_offer(0) makes the heuristic find nothing.
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -16,7 +16,7 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
-enum { SUCCESS = 0, INVALID_VALUE = 7, NOT_SUPPORTED = 15 };
+enum { SUCCESS = 0, INVALID_VALUE = 7, EXECUTION_FAILED = 13, NOT_SUPPORTED = 15 };
 enum { COMPUTE_32F = 68, R_32F = 0, R_16F = 2, R_16BF = 14, OP_N = 0, OP_T = 1, TRANSA = 3, TRANSB = 4, MAX_WORKSPACE = 1 };
 enum { HANDLE = 0x48, OPERATION = 0x4f, LAYOUT = 0x4c, PREFERENCE = 0x50 };
 
@@ -56,7 +56,28 @@ _Static_assert(sizeof(HeuristicResult) == 96, "cublasLtMatmulHeuristicResult_t h
 
 static int live, offers = 1;
 static char refusal[256];
-static int (*synchronize)(void *);
+
+/* cuMemcpyDtoHAsync_v2, cuMemcpyHtoDAsync_v2 and cuStreamSynchronize; without a driver there is nothing to wait for. */
+static int host_copy_out(void *host, uint64_t device, size_t bytes, void *stream) {
+  (void)stream;
+  memcpy(host, (const void *)(uintptr_t)device, bytes);
+  return SUCCESS;
+}
+
+static int host_copy_in(uint64_t device, const void *host, size_t bytes, void *stream) {
+  (void)stream;
+  memcpy((void *)(uintptr_t)device, host, bytes);
+  return SUCCESS;
+}
+
+static int host_wait(void *stream) {
+  (void)stream;
+  return SUCCESS;
+}
+
+static int (*copy_out)(void *, uint64_t, size_t, void *) = host_copy_out;
+static int (*copy_in)(uint64_t, const void *, size_t, void *) = host_copy_in;
+static int (*wait_for)(void *) = host_wait;
 
 static int refuse(const char *what) {
   snprintf(refusal, sizeof refusal, "%s", what);
@@ -65,7 +86,12 @@ static int refuse(const char *what) {
 
 EXPORT int fake_cublaslt_live(void) { return live; }
 EXPORT void fake_cublaslt_offer(int yes) { offers = yes; }
-EXPORT void fake_cublaslt_wait_with(int (*stream_synchronize)(void *)) { synchronize = stream_synchronize; }
+EXPORT void fake_cublaslt_use_driver(int (*out)(void *, uint64_t, size_t, void *),
+                                     int (*in)(uint64_t, const void *, size_t, void *), int (*wait)(void *)) {
+  copy_out = out ? out : host_copy_out;
+  copy_in = in ? in : host_copy_in;
+  wait_for = wait ? wait : host_wait;
+}
 EXPORT const char *fake_cublaslt_refusal(void) { return refusal; }
 
 EXPORT size_t cublasLtGetVersion(void) { return 130100; }
@@ -186,17 +212,20 @@ static void put(uint16_t *matrix, int type, int64_t at, float f) {
   matrix[at] = (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
-EXPORT int cublasLtMatmul(void *handle, const Operation *o, const float *alpha, const uint16_t *a, const Layout *la,
-                          const uint16_t *b, const Layout *lb, const float *beta, const uint16_t *c, const Layout *lc,
-                          uint16_t *d, const Layout *ld, const Algorithm *algorithm, void *workspace, size_t bytes,
-                          void *stream) {
-  if (synchronize && synchronize(stream) != 0) return 13;
-  if (!handle || *(int *)handle != HANDLE) return refuse("no handle");
-  int status = check(o, la, lb, lc, ld);
-  if (status != SUCCESS) return status;
-  Algorithm wanted = algorithm_for(o, la, lb, ld);
-  if (!algorithm || memcmp(algorithm, &wanted, sizeof wanted) != 0) return refuse("an algorithm for other descriptors");
-  if (bytes > 0 && !workspace) return refuse("no workspace");
+/* A matrix as it lies on the card, gaps between columns included; NULL when it cannot be read. */
+static uint16_t *fetch(uint64_t address, const Layout *layout, void *stream) {
+  size_t bytes = ((layout->columns - 1) * (uint64_t)layout->ld + layout->rows) * sizeof(uint16_t);
+  uint16_t *host = malloc(bytes);
+  if (host && (copy_out(host, address, bytes, stream) != SUCCESS || wait_for(stream) != SUCCESS)) {
+    free(host);
+    return NULL;
+  }
+  return host;
+}
+
+/* D = alpha op(A) op(B) + beta C, of which C is D's old content when the two have one address. */
+static void multiply(const Operation *o, float alpha, const uint16_t *a, const Layout *la, const uint16_t *b,
+                     const Layout *lb, float beta, uint16_t *d, const Layout *ld) {
   int64_t inner = (int64_t)(o->transposed_a ? la->rows : la->columns);
   for (int64_t n = 0; n < (int64_t)ld->columns; n++) {
     for (int64_t m = 0; m < (int64_t)ld->rows; m++) {
@@ -207,8 +236,32 @@ EXPORT int cublasLtMatmul(void *handle, const Operation *o, const float *alpha, 
         sum += x * y;
       }
       int64_t at = n * ld->ld + m;
-      put(d, ld->type, at, *alpha * sum + (*beta != 0 ? *beta * value(c, lc->type, n * lc->ld + m) : 0));
+      put(d, ld->type, at, alpha * sum + (beta != 0 ? beta * value(d, ld->type, at) : 0));
     }
   }
-  return SUCCESS;
+}
+
+EXPORT int cublasLtMatmul(void *handle, const Operation *o, const float *alpha, uint64_t a, const Layout *la, uint64_t b,
+                          const Layout *lb, const float *beta, uint64_t c, const Layout *lc, uint64_t d, const Layout *ld,
+                          const Algorithm *algorithm, uint64_t workspace, size_t bytes, void *stream) {
+  if (!handle || *(int *)handle != HANDLE) return refuse("no handle");
+  int status = check(o, la, lb, lc, ld);
+  if (status != SUCCESS) return status;
+  Algorithm wanted = algorithm_for(o, la, lb, ld);
+  if (!algorithm || memcmp(algorithm, &wanted, sizeof wanted) != 0) return refuse("an algorithm for other descriptors");
+  if (bytes > 0 && !workspace) return refuse("no workspace");
+  if (c != d || lc != ld) return refuse("C that is not D");
+  uint16_t *ha = fetch(a, la, stream), *hb = fetch(b, lb, stream), *hd = fetch(d, ld, stream);
+  status = ha && hb && hd ? SUCCESS : EXECUTION_FAILED;
+  if (status == SUCCESS) multiply(o, *alpha, ha, la, hb, lb, *beta, hd, ld);
+  for (uint64_t n = 0; status == SUCCESS && n < ld->columns; n++) {
+    uint64_t first = n * (uint64_t)ld->ld;
+    status = copy_in(d + first * sizeof(uint16_t), hd + first, ld->rows * sizeof(uint16_t), stream);
+  }
+  /* The host's memory must last until the copies are done. */
+  if (wait_for(stream) != SUCCESS) status = EXECUTION_FAILED;
+  free(ha);
+  free(hb);
+  free(hd);
+  return status;
 }

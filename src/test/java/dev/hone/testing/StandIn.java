@@ -6,7 +6,6 @@ import dev.hone.kernel.cuda.CudaKernels;
 import java.lang.foreign.Arena;
 import java.lang.foreign.FunctionDescriptor;
 import java.lang.foreign.Linker;
-import java.lang.foreign.MemorySegment;
 import java.lang.foreign.SymbolLookup;
 import java.lang.foreign.ValueLayout;
 import java.lang.invoke.MethodHandle;
@@ -22,8 +21,7 @@ public final class StandIn {
 
   private StandIn() {}
 
-  /** The library's path. */
-  public static Path library() {
+  private static Path library() {
     String path = System.getProperty(PROPERTY);
     boolean there = path != null && Files.exists(Path.of(path));
     if (!there) {
@@ -33,23 +31,25 @@ public final class StandIn {
     return Path.of(path);
   }
 
-  /** The library, set to be a card such as {@code "cc=7.5 vram=2147483648"}. */
+  /** The library, set to be a fresh card such as {@code "cc=7.5 vram=2147483648"}; none may be open. */
   public static Path library(String settings) {
     Path library = library();
+    SymbolLookup symbols = SymbolLookup.libraryLookup(library, Arena.global());
+    MethodHandle reset =
+        Linker.nativeLinker().downcallHandle(symbols.find("standin_reset").orElseThrow(), FunctionDescriptor.ofVoid());
     MethodHandle configure =
         Linker.nativeLinker().downcallHandle(
-            SymbolLookup.libraryLookup(library, Arena.global()).find("standin_configure").orElseThrow(),
+            symbols.find("standin_configure").orElseThrow(),
             FunctionDescriptor.of(ValueLayout.JAVA_INT, ValueLayout.ADDRESS));
+    int status;
     try (Arena arena = Arena.ofConfined()) {
-      MemorySegment text = arena.allocateFrom(settings);
-      int status = (int) configure.invokeExact(text);
-      if (status != 0) {
-        throw new IllegalArgumentException("the stand-in driver does not take " + settings);
-      }
-    } catch (RuntimeException | Error e) {
-      throw e;
+      reset.invokeExact();
+      status = (int) configure.invokeExact(arena.allocateFrom(settings));
     } catch (Throwable e) {
-      throw new AssertionError("standin_configure", e);
+      throw new AssertionError("the stand-in's own functions", e);
+    }
+    if (status != 0) {
+      throw new IllegalArgumentException("the stand-in driver does not take " + settings);
     }
     return library;
   }
@@ -57,5 +57,18 @@ public final class StandIn {
   /** Opens a card of the given settings. */
   public static CudaKernels open(String settings) {
     return CudaKernels.open(library(settings).toString(), 0);
+  }
+
+  /** One of the driver's counters, such as {@code launches}. */
+  public static long counter(String name) {
+    MethodHandle counter =
+        Linker.nativeLinker().downcallHandle(
+            SymbolLookup.libraryLookup(library(), Arena.global()).find("standin_counter").orElseThrow(),
+            FunctionDescriptor.of(ValueLayout.JAVA_LONG, ValueLayout.ADDRESS));
+    try (Arena arena = Arena.ofConfined()) {
+      return (long) counter.invokeExact(arena.allocateFrom(name));
+    } catch (Throwable e) {
+      throw new AssertionError("standin_counter", e);
+    }
   }
 }

@@ -23,7 +23,8 @@ final class CudaDevice implements AutoCloseable {
   private final Program program;
   private Rivals rivals;
   private Thread user;
-  private boolean closed;
+  /** Whether the context is gone, or spoilt by a fault: then its memory is too. */
+  private boolean lost;
 
   /** The name by which the system finds the driver, when no other is named. */
   static String defaultLibrary() {
@@ -115,7 +116,7 @@ final class CudaDevice implements AutoCloseable {
   void synchronize() {
     int code = use().synchronize(stream);
     if (code != 0) {
-      throw driver.failed("cuStreamSynchronize", code, program.launcher().lastLaunch());
+      throw fault("cuStreamSynchronize", code);
     }
   }
 
@@ -136,25 +137,34 @@ final class CudaDevice implements AutoCloseable {
     }
   }
 
-  /** Gives memory back; after {@link #close} the context is gone and it with it. */
+  /** The failure of a call that begins or ends kernels; with the last one's name and arguments. */
+  NativeException fault(String call, int code) {
+    lost = true;
+    return driver.failed(call, code, program.launcher().lastLaunch());
+  }
+
+  /** Gives memory back. */
   void free(long address) {
-    if (!closed) {
+    if (!lost) {
       use().free(address);
     }
   }
 
   @Override
   public void close() {
-    if (!closed) {
-      use();
-      if (rivals != null) {
-        rivals.close();
+    try {
+      if (!lost) {
+        use();
+        if (rivals != null) {
+          rivals.close();
+        }
+        program.close();
+        memory.close();
+        driver.destroyStream(stream);
+        lost = true;
       }
-      program.close();
-      memory.close();
-      driver.destroyStream(stream);
+    } finally {
       driver.releasePrimaryContext(card.device());
-      closed = true;
     }
   }
 }

@@ -362,7 +362,10 @@ public final class CudaKernels implements Kernels {
 
   @Override
   public void close() {
-    stage.fixed().arena().close();
-    stage.device().close();
+    try {
+      stage.fixed().arena().close();
+    } finally {
+      stage.device().close();
+    }
   }
 }

@@ -230,7 +230,7 @@ final class Launcher {
     int code = device.use().launch(
         function, gridX, gridY, 1, like.entry().block(), like.entry().shared(), device.stream(), pointers);
     if (code != 0) {
-      throw device.driver().failed("cuLaunchKernel", code, lastLaunch());
+      throw device.fault("cuLaunchKernel", code);
     }
   }
 

@@ -13,7 +13,6 @@ import dev.hone.tensor.DType;
 import dev.hone.tensor.Tensor;
 import dev.hone.testing.StandIn;
 import java.lang.foreign.Arena;
-import java.lang.foreign.SymbolLookup;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
@@ -45,7 +44,7 @@ class RivalsTest {
 
   private Map<String, String> withCublasLt() {
     FakeCublasLt fake = FakeCublasLt.open();
-    fake.waitWith(SymbolLookup.libraryLookup(driver, Arena.global()).find("cuStreamSynchronize").orElseThrow());
+    fake.useDriver(driver);
     return Map.of(Nvrtc.VARIABLE, "none", CublasLt.VARIABLE, fake.environment().get(CublasLt.VARIABLE));
   }
 

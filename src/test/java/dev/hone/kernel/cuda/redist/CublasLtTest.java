@@ -27,6 +27,7 @@ class CublasLtTest {
   @BeforeEach
   void open() {
     fake = FakeCublasLt.open();
+    fake.useDriver(null);
     fake.offer(true);
     before = fake.live();
   }

@@ -11,12 +11,13 @@ import java.lang.foreign.SymbolLookup;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Map;
+import java.util.Optional;
 import org.junit.jupiter.api.Assumptions;
 
 /** The cuBLASLt of src/test/cublaslt: it computes on the host and refuses what does not fit. */
 public final class FakeCublasLt {
-  private static final Path FILE =
-      Path.of(System.getProperty("hone.root", "."), "target/native/test").resolve(System.mapLibraryName("fake_cublaslt"));
+  private static final String PROPERTY = "hone.cublaslt";
+  private static final Path FILE = Path.of(System.getProperty(PROPERTY, "libfake_cublaslt.so"));
 
   private final SymbolLookup symbols;
 
@@ -26,7 +27,10 @@ public final class FakeCublasLt {
 
   /** The test is skipped where the build leaves it out. */
   public static FakeCublasLt open() {
-    Assumptions.assumeTrue(Files.exists(FILE), "skipped: this platform's build has no " + FILE.getFileName());
+    if (!Files.exists(FILE)) {
+      System.out.println("skipped: this build has no cuBLASLt for tests at -D" + PROPERTY + "=" + FILE);
+    }
+    Assumptions.assumeTrue(Files.exists(FILE), "no cuBLASLt for tests");
     return new FakeCublasLt();
   }
 
@@ -60,12 +64,18 @@ public final class FakeCublasLt {
     }
   }
 
-  /** Makes products wait for their stream; {@code synchronize} is a driver's cuStreamSynchronize. */
-  public void waitWith(MemorySegment synchronize) {
+  /** Lets matrices come and go by a driver's copies; null: they lie on the host. */
+  public void useDriver(Path library) {
+    SymbolLookup driver = library == null ? name -> Optional.of(MemorySegment.NULL)
+        : SymbolLookup.libraryLookup(library, Arena.global());
+    MemorySegment out = driver.find("cuMemcpyDtoHAsync_v2").orElseThrow();
+    MemorySegment in = driver.find("cuMemcpyHtoDAsync_v2").orElseThrow();
+    MemorySegment synchronize = driver.find("cuStreamSynchronize").orElseThrow();
     try {
       Linker.nativeLinker()
-          .downcallHandle(symbols.find("fake_cublaslt_wait_with").orElseThrow(), FunctionDescriptor.ofVoid(ADDRESS))
-          .invokeExact(synchronize);
+          .downcallHandle(
+              symbols.find("fake_cublaslt_use_driver").orElseThrow(), FunctionDescriptor.ofVoid(ADDRESS, ADDRESS, ADDRESS))
+          .invokeExact(out, in, synchronize);
     } catch (Throwable t) {
       throw new AssertionError(t);
     }
