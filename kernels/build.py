@@ -6,8 +6,8 @@
     kernels/build.py --check        compile everything elsewhere; fail unless every byte equals what is committed
     kernels/build.py --ptxas        assemble every entry for each card; rewrite kernels/PTXAS.md
 
-Needs nvcc for kernels/cuda and Triton for kernels/triton, but no GPU. What a source declares and what the manifest holds
-is described in kernels/README.md.
+Needs nvcc for kernels/cuda and Triton for kernels/triton, but no GPU. kernels/README.md says what a source declares and
+what the manifest holds.
 """
 import argparse
 import hashlib
@@ -30,7 +30,7 @@ def sources():
 
 
 def language(source):
-  """The module that knows a source's language: jobs(source), compile(job), included(source)."""
+  """The module that knows a source's language: included, units and compile."""
   if source.suffix == ".cu":
     import build_cuda
     return build_cuda

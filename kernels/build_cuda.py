@@ -7,7 +7,7 @@ from pathlib import Path
 
 # Activations' element type in each tier; {T} in a declaration stands for it.
 TIERS = {"sm_75": "f16", "sm_80": "bf16"}
-# Drivers from 520 on load 7.8. nvcc writes its own newest version over the same body; ptxas says whether a lower one holds.
+# Drivers from 520 on load 7.8. nvcc puts its own newest version over any body; ptxas says whether a lower one holds.
 PTX_VERSIONS = ("7.8", "8.0")
 C_TYPES = {"int": "s32", "int32_t": "s32", "unsigned": "u32", "unsigned int": "u32", "uint32_t": "u32",
            "int64_t": "s64", "long": "s64", "long long": "s64", "uint64_t": "u64", "unsigned long": "u64",

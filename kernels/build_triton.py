@@ -5,7 +5,7 @@ import re
 import sys
 import tempfile
 
-PTX_VERSION = 78
+PTX_VERSION = 78  # loaded by drivers from 520 on
 TIER, CAPABILITY = "sm_80", 80
 TYPES = {"i32": "s32", "i64": "s64", "u64": "u64", "fp32": "f32"}
 
@@ -79,5 +79,6 @@ def compile(root, source, index):
   return name, ptx, [{
       "entry": entry.name, "op": entry.op, "tier": TIER, "dtype": "bf16", "file": name,
       "params": [{"name": n, "type": manifest_type(t)} for n, t in entry.signature.items()], "hidden": 2,
-      "block": 32 * entry.warps, "shared": shared, "static_shared": 0, "consts": {"R" if c == "RANK" else c: v for c, v in entry.consts.items()},
+      "block": 32 * entry.warps, "shared": shared, "static_shared": 0,
+      "consts": {"R" if c == "RANK" else c: v for c, v in entry.consts.items()},
       "divisible": dict(entry.divisible), "ptx": re.search(r"^\.version (\S+)", ptx, re.M)[1], "target": TIER}]

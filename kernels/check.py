@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Run every tensor-core entry of ptx/manifest.json against numpy float64.
 
-    HONE_CUDA=<library with the CUDA driver API> kernels/check.py [WORD ...]     entries whose symbol contains every word
+    HONE_CUDA=<a library with the CUDA driver API> kernels/check.py [WORD ...]
 
-An error may be twice (gradients: three times) what a naive bf16 implementation makes of the same numbers: f32 products of
-bf16 operands, every intermediate matrix rounded to bf16. Shapes are odd on purpose; outputs start as NaN and lie between
-guards; inputs come with rows apart (ld*) whose gaps hold NaN.
+runs the entries whose symbol contains every word. An error may be twice (gradients: three times) what a naive bf16
+implementation makes of the same numbers, one that rounds every intermediate matrix to bf16. Shapes are odd on purpose;
+outputs start as NaN and lie between guards; rows lie apart (ld*), with NaN in the gaps.
 """
 import json
 import sys

@@ -36,8 +36,8 @@ def rope(driver, entry):
       angle = rng.uniform(0, 7, (40, half_dims))
       cos, sin = (1.1 * np.cos(angle)).astype(np.float32), (1.1 * np.sin(angle)).astype(np.float32)
       positions = rng.integers(0, 40, M).astype(np.int32)
-      got = driver.launch(entry, flat_grid(entry, M * H * half_dims), skew, cos=cos, sin=sin, positions=positions, M=M, H=H,
-                          D=D, half=half_dims, **{name: x})[name]
+      got = driver.launch(entry, flat_grid(entry, M * H * half_dims), skew, cos=cos, sin=sin, positions=positions, M=M,
+                          H=H, D=D, half=half_dims, **{name: x})[name]
       c, s = cos[positions][:, None].astype(np.float64), sign * sin[positions][:, None].astype(np.float64)
       a, b = v[..., :half_dims], v[..., half_dims:2 * half_dims]
       exact = np.concatenate([a * c - b * s, b * c + a * s, v[..., 2 * half_dims:]], -1)
@@ -119,8 +119,9 @@ def residual_backward(driver, entry):
       dy, d = t.normal(rng, n)
       want = t.bits(np.float32(d) * np.float32(0.22))
       arguments = dict(dy=dy, n=n, multiplier=np.float32(0.22))
-      yield f"{n}+{skew}", same(driver.launch(entry, flat_grid(entry, n), skew, dr=t.empty(n), **arguments)["dr"], want)
-      yield f"{n}+{skew} dr = dy", same(driver.launch(entry, flat_grid(entry, n), skew, dr="dy", **arguments)["dy"], want)
+      for dr, name in ((t.empty(n), "dr"), ("dy", "dy")):
+        got = driver.launch(entry, flat_grid(entry, n), skew, dr=dr, **arguments)[name]
+        yield f"{n}+{skew} into {name}", same(got, want)
 
 
 def softcap(driver, entry):
@@ -156,8 +157,8 @@ def docs_segments(driver, entry):
   for docs in ([0, 1], [0, 5], [0, 0, 3, 3, 10, 300], [0, 255, 256, 257, 600, 600], list(range(0, 1001, 7)) + [1001]):
     docs = np.array(docs, np.int32)
     M = int(docs[-1])
-    got = driver.launch(entry, flat_grid(entry, M), seg0=np.full(M, -1, np.int32), seg1=np.full(M, -1, np.int32), docs=docs,
-                        ndocs=len(docs) - 1, M=M)
+    none = np.full(M, -1, np.int32)
+    got = driver.launch(entry, flat_grid(entry, M), seg0=none, seg1=none, docs=docs, ndocs=len(docs) - 1, M=M)
     sizes = np.diff(docs)
     yield f"{M} tokens", same(got["seg0"], np.repeat(docs[:-1], sizes)) + same(got["seg1"], np.repeat(docs[1:], sizes))
 

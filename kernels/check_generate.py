@@ -24,7 +24,8 @@ def linear_gemv(driver, entry):
       for skew in SKEWS:
         (x, xv), (w, wv) = t.normal(rng, (M, K)), t.normal(rng, (N, K))
         bias = rng.standard_normal(N).astype(np.float32) if M % 2 else None
-        got = driver.launch(entry, rows_grid(entry, N), skew, y=outputs(t, entry, M, N), x=x, w=w, bias=bias, M=M, N=N, K=K)
+        got = driver.launch(entry, rows_grid(entry, N), skew, y=outputs(t, entry, M, N), x=x, w=w, bias=bias, M=M, N=N,
+                            K=K)
         yield f"{M}x{N}x{K}+{skew}", product_share(t, entry, got["y"], xv, wv, 0 if bias is None else bias)
 
 
@@ -37,16 +38,16 @@ def gemv_nf4(driver, entry):
           w = Weight(rng, N, K, nested)
           x, xv = t.normal(rng, (M, K))
           bias = rng.standard_normal(N).astype(np.float32)
-          got = driver.launch(entry, rows_grid(entry, N), skew, y=outputs(t, entry, M, N), x=x, bias=bias, M=M, N=N, K=K,
-                              **w.arguments())
+          got = driver.launch(entry, rows_grid(entry, N), skew, y=outputs(t, entry, M, N), x=x, bias=bias, M=M, N=N,
+                              K=K, **w.arguments())
           yield (f"{M}x{N}x{K} nested {nested}+{skew}",
                  product_share(t, entry, got["y"], xv, t.wide(w.decoded(t.name)), bias))
 
 
 def attention_decode(driver, entry):
   t, rng = half(entry), np.random.default_rng(3)
-  for M, start, H, KV, D in ((1, 0, 1, 1, 16), (1, 200, 4, 2, 64), (3, 5, 6, 2, 96), (2, 300, 2, 1, 128), (1, 77, 2, 2, 256),
-                             (4, 31, 3, 3, 100), (2, 9, 2, 1, 18), (5, 0, 2, 2, 8)):
+  for M, start, H, KV, D in ((1, 0, 1, 1, 16), (1, 200, 4, 2, 64), (3, 5, 6, 2, 96), (2, 300, 2, 1, 128),
+                             (1, 77, 2, 2, 256), (4, 31, 3, 3, 100), (2, 9, 2, 1, 18), (5, 0, 2, 2, 8)):
     for window, cap in ((0, 0.0), (7, 0.0), (0, 5.0)):
       for skew in SKEWS:
         P = start + M
@@ -59,8 +60,8 @@ def attention_decode(driver, entry):
         s = np.where((key <= at) & ((key > at - window) | (window == 0)), s, -np.inf)
         p = np.exp(s - s.max(-1, keepdims=True))
         p /= p.sum(-1, keepdims=True)
-        got = driver.launch(entry, (M, H), skew, o=t.empty((M, H, D)), q=q, kcache=k, vcache=v, start=start, M=M, H=H, KV=KV,
-                            D=D, scale=scale, window=window, softcap=cap)["o"]
+        got = driver.launch(entry, (M, H), skew, o=t.empty((M, H, D)), q=q, kcache=k, vcache=v, start=start, M=M, H=H,
+                            KV=KV, D=D, scale=scale, window=window, softcap=cap)["o"]
         exact, sizes = np.einsum("mhp,phd->mhd", p, vv[:, heads]), np.einsum("mhp,phd->mhd", p, np.abs(vv[:, heads]))
         # one rounding; a score of size 10 or so has an error of a few ulps, which is p's relative one
         yield f"{M}+{start} {H}/{KV}x{D} window {window} cap {cap}+{skew}", share(t.wide(got), exact, t.unit,

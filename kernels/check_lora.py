@@ -9,7 +9,8 @@ import numpy as np
 from check_linear import NAN, compare, fits, gap_kept, matrix
 from driver import ROOT, rounded, wide
 
-SHAPES = [(1, 64, 8), (7, 96, 16), (33, 136, 3), (130, 320, 64), (40, 50, 7), (70, 200, 32), (21, 72, 128), (64, 33, 100)]
+SHAPES = [(1, 64, 8), (7, 96, 16), (33, 136, 3), (130, 320, 64), (40, 50, 7), (70, 200, 32), (21, 72, 128),
+          (64, 33, 100)]
 SEED = 0x9E3779B97F4A7C15  # above 2^63: the sign bit must not matter
 
 
@@ -55,8 +56,8 @@ def down(driver, entry):
     if not fits(entry, lda=lda, ldu=ldu):
       continue
     exact = np.float32(1.25) * ((xv * keep(M, K, p)) @ av.T)
-    u = driver.launch(entry, (-(-M // entry["consts"]["BM"]),), u=np.full((M, ldu), NAN), x=x, a=a, M=M, K=K, R=R, ldu=ldu,
-                      lda=lda, alpha=1.25, transposed=transposed, dropout=p, seed=SEED)["u"]
+    u = driver.launch(entry, (-(-M // entry["consts"]["BM"]),), u=np.full((M, ldu), NAN), x=x, a=a, M=M, K=K, R=R,
+                      ldu=ldu, lda=lda, alpha=1.25, transposed=transposed, dropout=p, seed=SEED)["u"]
     case = f"{M}x{K} R={R} transposed={transposed} dropout={p}"
     yield f"u {case}", *compare(wide(u[:, :R]), exact, rounded(exact), 2)
     yield f"gap {case}", *gap_kept(u, R)
@@ -89,9 +90,10 @@ def grad(driver, entry):
       continue
     x_kept = xv * keep(M, K, p)
     exact = np.stack([ev[s * rows:(s + 1) * rows].T @ x_kept[s * rows:(s + 1) * rows] for s in range(splits)])
-    part = driver.launch(entry, (-(-K // entry["consts"]["BN"]), splits), part=np.full((splits, R, K), np.float32("nan")),
-                         e=e, x=x, M=M, K=K, R=R, lde=lde, rows_per_split=rows, dropout=p, seed=SEED)["part"]
-    # The products are exact in f32 and so is part: the error is that of at most M f32 additions of sums up to max |e|^T |x|.
+    grid, empty = (-(-K // entry["consts"]["BN"]), splits), np.full((splits, R, K), np.float32("nan"))
+    part = driver.launch(entry, grid, part=empty, e=e, x=x, M=M, K=K, R=R, lde=lde, rows_per_split=rows,
+                         dropout=p, seed=SEED)["part"]
+    # Products are exact in f32: the error is that of at most M f32 additions of sums up to max |e|^T |x|.
     bound = M * 2.0**-24 * (np.abs(ev).T @ np.abs(xv)).max()
     yield f"part {M}x{K} R={R} splits={splits} dropout={p}", np.abs(part - exact).max(), bound
 

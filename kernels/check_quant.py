@@ -24,8 +24,8 @@ class Weight:
     if nested:
       self.absmax_u8, self.nested_absmax = np.zeros(blocks, np.uint8), np.zeros(ceil(blocks, 256), np.float32)
       offset = np.zeros(1, np.float32)
-      call("nf4_quantize_absmax", tensor(self.absmax_u8, "u8"), tensor(self.nested_absmax, "f32"), tensor(offset, "f32"),
-           tensor(self.absmax, "f32"))
+      call("nf4_quantize_absmax", tensor(self.absmax_u8, "u8"), tensor(self.nested_absmax, "f32"),
+           tensor(offset, "f32"), tensor(self.absmax, "f32"))
       self.offset = offset[0]
       self.quant = libhone.nested(self.code, self.absmax_u8, self.dynamic, self.nested_absmax, self.offset)
 
@@ -50,8 +50,8 @@ def nf4_dequant(driver, entry):
       for row0, rows, col0, cols in ((0, N, 0, K), (N // 2, N - N // 2, 0, K), (N // 3, 1, K // 2, K - K // 2),
                                      (0, N, K // 2 // 8 * 8, max(1, K // 4 // 8 * 8))):
         for skew in SKEWS:
-          out = driver.launch(entry, flat_grid(entry, rows * cols), skew, out=half(entry).empty((rows, cols)), row0=row0,
-                              rows=rows, col0=col0, cols=cols, K=K, **w.arguments())["out"]
+          out = driver.launch(entry, flat_grid(entry, rows * cols), skew, out=half(entry).empty((rows, cols)),
+                              row0=row0, rows=rows, col0=col0, cols=cols, K=K, **w.arguments())["out"]
           yield (f"{N}x{K} nested {nested} rows {row0}+{rows} columns {col0}+{cols}+{skew}",
                  same(out, np.ascontiguousarray(whole[row0:row0 + rows, col0:col0 + cols])))
 
@@ -70,8 +70,8 @@ def nf4_quantize(driver, entry):
       codes, absmax = np.zeros(ceil(n, 2), np.uint8), np.zeros(ceil(n, block), np.float32)
       call("nf4_quantize", tensor(codes, "u8"), tensor(absmax, "f32"), tensor(w, dtype), libhone.int32(block))
       for skew in SKEWS:
-        got = driver.launch(entry, flat_grid(entry, n), skew, codes=np.full_like(codes, 0xEE), absmax=np.full_like(absmax, -1),
-                            w=w, n=n, block=block)
+        got = driver.launch(entry, flat_grid(entry, n), skew, codes=np.full_like(codes, 0xEE),
+                            absmax=np.full_like(absmax, -1), w=w, n=n, block=block)
         yield f"{n} block {block}+{skew}", same(got["codes"], codes) + same(got["absmax"], absmax)
 
 
@@ -101,8 +101,8 @@ def nf4_quantize_absmax(driver, entry):
     for absmax in (np.exp(rng.standard_normal(n)), np.full(n, 0.7), rng.integers(0, 3, n)):
       absmax = absmax.astype(np.float32)
       codes, nested, offset = quantised_absmax(absmax)
-      got = driver.launch(entry, flat_grid(entry, n), quantised=np.full_like(codes, 0xEE), nested_absmax=np.full_like(nested, -1),
-                          offset=offset, absmax=absmax, dynamic=dynamic, B=n)
+      got = driver.launch(entry, flat_grid(entry, n), quantised=np.full_like(codes, 0xEE),
+                          nested_absmax=np.full_like(nested, -1), offset=offset, absmax=absmax, dynamic=dynamic, B=n)
       yield f"{n}", same(got["quantised"], codes) + same(got["nested_absmax"], nested)
 
 
@@ -133,5 +133,26 @@ def adamw_f32(driver, entry):
         yield f"p {n} step {step}+{skew}", share(got["p"], p, 2 * step * F32, 4 * F32 * update)
 
 
+def adamw_8bit(driver, entry):
+  rng, names = np.random.default_rng(6), ("p", "m", "v", "m_absmax", "v_absmax")
+  signed_map, unsigned_map = np.empty(256, np.float32), np.empty(256, np.float32)
+  call("adamw8_maps", tensor(signed_map, "f32"), tensor(unsigned_map, "f32"))
+  for n in COUNTS:
+    for skew in SKEWS:
+      blocks = ceil(n, 256)
+      mine = [rng.standard_normal(n).astype(np.float32), np.zeros(n, np.uint8), np.zeros(n, np.uint8),
+              np.zeros(blocks, np.float32), np.zeros(blocks, np.float32)]
+      state = {name: a.copy() for name, a in zip(names, mine)}
+      for step in range(1, 6):
+        grad = (rng.standard_normal(n) * np.exp(2 * rng.standard_normal(n))).astype(np.float32)
+        grad[n // 2:n // 2 + 600] *= step > 1  # whole blocks without a gradient at first
+        got = driver.launch(entry, flat_grid(entry, n), skew, **state, grad=grad, signed_map=signed_map,
+                            unsigned_map=unsigned_map, n=n, **SETTINGS, **biases(step))
+        tensors = [tensor(a, "u8" if a.dtype == np.uint8 else "f32") for a in mine]
+        call("adamw8_step", *tensors, tensor(grad, "f32"), *[float(s) for s in SETTINGS.values()], libhone.int64(step))
+        state = {name: got[name] for name in names}
+        yield f"{n} step {step}+{skew}", sum(same(got[name], a) for name, a in zip(names, mine))
+
+
 CHECKS = {"nf4_dequant": nf4_dequant, "nf4_quantize": nf4_quantize, "nf4_absmax_mean": nf4_absmax_mean,
-          "nf4_quantize_absmax": nf4_quantize_absmax, "adamw_f32": adamw_f32}
+          "nf4_quantize_absmax": nf4_quantize_absmax, "adamw_f32": adamw_f32, "adamw_8bit": adamw_8bit}

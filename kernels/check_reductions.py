@@ -31,7 +31,8 @@ def rmsnorm_forward(driver, entry):
           if not offset:  # the order of the roundings: all but near-ties agree with it
             ordered = t.bits(t.rounded(v * r) * w)
             yield f"order {rows}x{C}+{skew}", (ordered != got["y"]).mean() / 0.01
-          again = driver.launch(entry, rows_grid(entry, rows), skew, y="x", rstd=np.zeros(rows, np.float32), **arguments)
+          again = driver.launch(entry, rows_grid(entry, rows), skew, y="x", rstd=np.zeros(rows, np.float32),
+                                **arguments)
           yield f"y = x {rows}x{C} offset {offset}+{skew}", same(again["x"], got["y"])
 
 
@@ -94,8 +95,8 @@ def attention_delta(driver, entry):
   for M, H, D in ((1, 1, 16), (7, 3, 64), (33, 2, 96), (5, 4, 128), (9, 1, 256), (3, 5, 100), (2, 2, 18)):
     for skew in SKEWS:
       (dout, d), (o, v) = t.normal(rng, (M, H, D)), t.normal(rng, (M, H, D))
-      got = driver.launch(entry, rows_grid(entry, M * H), skew, delta=np.full((H, M), np.nan, np.float32), dout=dout, o=o,
-                          M=M, H=H, D=D)["delta"]
+      got = driver.launch(entry, rows_grid(entry, M * H), skew, delta=np.full((H, M), np.nan, np.float32), dout=dout,
+                          o=o, M=M, H=H, D=D)["delta"]
       # sums of at most 32 terms in a lane, then of 8 lanes
       yield f"{M}x{H}x{D}+{skew}", share(got, (d * v).sum(-1).T, 0, 36 * F32 * np.abs(d * v).sum(-1).T)
 
@@ -144,7 +145,8 @@ def ce_rows(driver, entry):
         for want in (0, 1):
           got = driver.launch(entry, (M,), skew, z=z, loss=np.full(M, np.nan, np.float32), want_grad=want, **arguments)
           # lse and s to an ulp of their sizes, up to 40; the sum's relative error enters through its logarithm
-          yield f"loss {M}x{V} {scale} {cap} {smoothing}+{skew}", share(got["loss"], loss, 8 * F32, 8 * F32 * np.abs(s).max())
+          yield (f"loss {M}x{V} {scale} {cap} {smoothing}+{skew}",
+                 share(got["loss"], loss, 8 * F32, 8 * F32 * np.abs(s).max()))
           if not want:
             yield "z unchanged", same(got["z"], z)
             continue

@@ -3,9 +3,9 @@
 
     HONE_CUDA=<library with the CUDA driver API> HONE_LIB=<libhone.so> kernels/check_rows.py [WORD ...]
 
-Both tiers; WORDs choose entries whose symbol contains all of them. An element may be off by the rounding to its type plus
-what its f32 arithmetic costs, written at each check. Shapes are odd on purpose, bases aligned and not; outputs start as
-NaN and lie between guards.
+Both tiers; WORDs choose entries whose symbol contains all of them. An element may be off by the rounding to its type
+plus what its f32 arithmetic costs, written at each check. Shapes are odd on purpose, bases aligned and not; outputs
+start as NaN and lie between guards.
 """
 import json
 import sys

@@ -1,4 +1,4 @@
-"""libhone from Python, for checks that a CUDA kernel gives the very bits of the C op. $HONE_LIB, or the one Maven built."""
+"""libhone from Python, for checks that a CUDA kernel has the bits of the C op: $HONE_LIB, or the one Maven built."""
 import ctypes
 import os
 from pathlib import Path
@@ -32,8 +32,8 @@ def tensor(array, dtype, shape=None, quant=None):
 
 
 def nested(code, absmax_u8, nested_code, nested_absmax, offset):
-  return Quant(code.ctypes.data, None, absmax_u8.ctypes.data, nested_code.ctypes.data, nested_absmax.ctypes.data, offset,
-               64, 256)
+  return Quant(code.ctypes.data, None, absmax_u8.ctypes.data, nested_code.ctypes.data, nested_absmax.ctypes.data,
+               offset, 64, 256)
 
 
 def plain(code, absmax):
@@ -42,8 +42,9 @@ def plain(code, absmax):
 
 def call(name, *arguments):
   """hone_<name>; tensors by reference, floats as f32; a failure raises its message."""
-  status = getattr(library, f"hone_{name}")(
-      *[ctypes.byref(a) if isinstance(a, Tensor) else ctypes.c_float(a) if isinstance(a, float) else a for a in arguments])
+  passed = [ctypes.byref(a) if isinstance(a, Tensor) else ctypes.c_float(a) if isinstance(a, float) else a
+            for a in arguments]
+  status = getattr(library, f"hone_{name}")(*passed)
   if status:
     raise RuntimeError(library.hone_last_error().decode())
 

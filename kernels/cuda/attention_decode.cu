@@ -10,7 +10,7 @@
  * Backward.  None: generation only.
  * Shapes.    o, q (M,H,D) T   kcache, vcache (P,KV,D) T with positions 0 .. start+M-1   D even, at most 256
  *            Query head h uses key and value head h / (H / KV). grid = (M, H).
- * Memory.    reads each key and value once a query head: 4 D bytes a key; shared 8 KiB.
+ * Memory.    reads each key and value once a query head: 4 D bytes a key; 8.4 KiB shared.
  * Rounding.  f32, rounded once.
  * Mirrors.   src/main/c/attention_reference.c - check_rows.py
  */
@@ -20,18 +20,23 @@
 
 constexpr float LEAST = -1e30f; /* a running maximum's start: finite, so that LEAST - LEAST is 0 */
 
+/* What the groups of a block leave for the join; a thread's outputs are the eight at its place. */
+struct Groups {
+  float max[THREADS / 8], sum[THREADS / 8], out[THREADS * PACK];
+};
+
 /*
  * One query row against the keys first .. last of one head; rows of the cache lie `stride` apart.
  *
  * GROUP   lanes of a key
  * KEYS    of a group in flight
- * VECTOR  rows are whole aligned packs. Then lanes past D and keys past the last read ones that exist, and count nothing.
+ * VECTOR  rows are whole aligned packs. Then lanes past D and keys past the last read ones that exist, and count
+ * nothing.
  */
 template <int GROUP, int KEYS, bool VECTOR>
-__device__ __forceinline__ void decode(T *o, const T *q, const T *k, const T *v, int64_t stride, int64_t first,
-                                       int64_t last, int D, float scale, float softcap) {
+__device__ __forceinline__ void decode(Groups &groups, T *o, const T *q, const T *k, const T *v, int64_t stride,
+                                       int64_t first, int64_t last, int D, float scale, float softcap) {
   constexpr int GROUPS = THREADS / GROUP;
-  __shared__ float maxima[GROUPS], sums[GROUPS], outputs[THREADS * PACK];
   const int group = threadIdx.x / GROUP, lane_d = threadIdx.x % GROUP * PACK;
   const int d = VECTOR && lane_d >= D ? 0 : lane_d, left = VECTOR ? PACK : D - d;
   float query[PACK], out[PACK] = {}, max = LEAST, sum = 0.0f;
@@ -72,19 +77,19 @@ __device__ __forceinline__ void decode(T *o, const T *q, const T *k, const T *v,
   }
 
   if (threadIdx.x % GROUP == 0) {
-    maxima[group] = max;
-    sums[group] = sum;
+    groups.max[group] = max;
+    groups.sum[group] = sum;
   }
 #pragma unroll
-  for (int i = 0; i < PACK; i++) outputs[threadIdx.x * PACK + i] = out[i];
+  for (int i = 0; i < PACK; i++) groups.out[threadIdx.x * PACK + i] = out[i];
   __syncthreads();
   if (static_cast<int>(threadIdx.x) >= D) return;
-  float top = maxima[0], total = 0.0f, result = 0.0f;
-  for (int g = 1; g < GROUPS; g++) top = fmaxf(top, maxima[g]);
+  float top = groups.max[0], total = 0.0f, result = 0.0f;
+  for (int g = 1; g < GROUPS; g++) top = fmaxf(top, groups.max[g]);
   for (int g = 0; g < GROUPS; g++) {
-    const float factor = expf(maxima[g] - top);
-    total += factor * sums[g];
-    result += factor * outputs[g * GROUP * PACK + threadIdx.x];
+    const float factor = expf(groups.max[g] - top);
+    total += factor * groups.sum[g];
+    result += factor * groups.out[g * GROUP * PACK + threadIdx.x];
   }
   o[threadIdx.x] = from_f32<T>(result / total);
 }
@@ -92,6 +97,7 @@ __device__ __forceinline__ void decode(T *o, const T *q, const T *k, const T *v,
 HONE_KERNEL HONE_ENTRY(attention_decode)(T *__restrict__ o, const T *__restrict__ q, const T *__restrict__ kcache,
                                          const T *__restrict__ vcache, int64_t start, int M, int H, int KV, int D,
                                          float scale, int window, float softcap) {
+  __shared__ Groups groups;
   const int64_t m = blockIdx.x, head = blockIdx.y, last = start + m, stride = static_cast<int64_t>(KV) * D;
   if (m >= M) return;
   const int64_t first = window > 0 && last - window + 1 > 0 ? last - window + 1 : 0;
@@ -100,12 +106,12 @@ HONE_KERNEL HONE_ENTRY(attention_decode)(T *__restrict__ o, const T *__restrict_
   kcache += head / (H / KV) * D;
   vcache += head / (H / KV) * D;
   if (D % PACK != 0 || !aligned(q, kcache, vcache)) {
-    decode<32, 1, false>(o, q, kcache, vcache, stride, first, last, D, scale, softcap);
+    decode<32, 1, false>(groups, o, q, kcache, vcache, stride, first, last, D, scale, softcap);
   } else if (D <= 8 * PACK) {
-    decode<8, 4, true>(o, q, kcache, vcache, stride, first, last, D, scale, softcap);
+    decode<8, 4, true>(groups, o, q, kcache, vcache, stride, first, last, D, scale, softcap);
   } else if (D <= 16 * PACK) {
-    decode<16, 4, true>(o, q, kcache, vcache, stride, first, last, D, scale, softcap);
+    decode<16, 4, true>(groups, o, q, kcache, vcache, stride, first, last, D, scale, softcap);
   } else {
-    decode<32, 4, true>(o, q, kcache, vcache, stride, first, last, D, scale, softcap);
+    decode<32, 4, true>(groups, o, q, kcache, vcache, stride, first, last, D, scale, softcap);
   }
 }

@@ -1,6 +1,6 @@
 /*
- * Cross-entropy over rows of raw logits, in place: the middle of linear + cross-entropy in chunks of tokens. The products
- * z = h U^T before it and dh = dz U after it are linear_fwd and linear_bwd_input.
+ * Cross-entropy over rows of raw logits, in place: the middle of linear + cross-entropy in chunks of tokens. The
+ * products z = h U^T before it and dh = dz U after it are linear_fwd and linear_bwd_input.
  *
  * Forward.   a = logit_scale z,   s = a, or c tanh(a / c) with softcap c > 0
  *            lse = max + log sum_v exp(s_v - max),   y the target,   e the label smoothing
@@ -9,10 +9,10 @@
  *            ds_v = inv_count (p_v - (1-e) [v = y] - e/V)
  *            through the cap, ds/da = 1 - tanh^2 = 1 - (s/c)^2;  dz = logit_scale da, which overwrites z
  * Shapes.    z (M,V) T, overwritten by dz when want_grad, else unchanged   targets (M) i32, a label or -100
- *            loss (M) f32, overwritten. A row with -100 has loss 0 and dz 0. A label outside 0 .. V-1 gives loss NaN and
- *            dz 0.
- * Memory.    a block reads its row once for max and sum together (a running maximum, the sum rescaled when it grows) and
- *            once more, from L2, to write dz: 2 bytes an element, 6 with the gradient. No scratch.
+ *            loss (M) f32, overwritten. A row with -100 has loss 0 and dz 0. A label outside 0 .. V-1 gives loss NaN
+ *            and dz 0.
+ * Memory.    a block reads its row once for max and sum together (a running maximum, the sum rescaled when it grows)
+ *            and once more, from L2, to write dz: 2 bytes an element, 6 with the gradient. No scratch.
  * Rounding.  f32; dz rounded once. The target's dz is formed from expm1(s_y - lse), where p_y - 1 would cancel.
  * Mirrors.   src/main/c/cross_entropy.c (row_loss) - check_rows.py
  */
@@ -60,8 +60,8 @@ struct Scale {
   __device__ __forceinline__ float slope(float s) const { return cap > 0.0f ? 1.0f - (s / cap) * (s / cap) : 1.0f; }
 };
 
-HONE_KERNEL HONE_ENTRY(ce_rows)(T *z, const int32_t *targets, float *loss, int M, int V, float logit_scale, float softcap,
-                                float inv_count, float label_smoothing, int want_grad) {
+HONE_KERNEL HONE_ENTRY(ce_rows)(T *z, const int32_t *targets, float *loss, int M, int V, float logit_scale,
+                                float softcap, float inv_count, float label_smoothing, int want_grad) {
   const int64_t row = blockIdx.x;
   if (row >= M) return;
   z += row * V;
@@ -102,7 +102,9 @@ HONE_KERNEL HONE_ENTRY(ce_rows)(T *z, const int32_t *targets, float *loss, int M
   r = block_joined(r);
   if (label_smoothing > 0.0f) total = block_sum(total);
   const float lse = r.max + logf(r.sum), uniform = label_smoothing / static_cast<float>(V);
-  if (threadIdx.x == 0) loss[row] = (1.0f - label_smoothing) * (lse - s_target) + (label_smoothing * lse - uniform * total);
+  if (threadIdx.x == 0) {
+    loss[row] = (1.0f - label_smoothing) * (lse - s_target) + (label_smoothing * lse - uniform * total);
+  }
   if (!want_grad) return;
 
   const float factor = inv_count * logit_scale;

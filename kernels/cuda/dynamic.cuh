@@ -4,7 +4,7 @@
 
 #include "hone.cuh"
 
-/* In shared memory: all THREADS threads of the block call copy(), then wait for each other before they look anything up. */
+/* In shared memory: all threads of the block call copy(), then wait for each other before they look anything up. */
 struct DynamicMap {
   float value[256], boundary[256]; /* boundary[i] halfway between value[i] and value[i+1] */
 

@@ -76,7 +76,8 @@ HONE_KERNEL HONE_ENTRY(gated_fwd)(T *y, const T *gate, const T *up, int64_t n, i
   store(y + at, u, n - at, vector);
 }
 
-HONE_KERNEL HONE_ENTRY(gated_bwd)(T *dgate, T *dup, const T *dy, const T *gate, const T *up, int64_t n, int activation) {
+HONE_KERNEL HONE_ENTRY(gated_bwd)(T *dgate, T *dup, const T *dy, const T *gate, const T *up, int64_t n,
+                                  int activation) {
   const int64_t at = flat_pack();
   if (at >= n) return;
   const bool vector = aligned(dgate, dup, dy, gate, up);

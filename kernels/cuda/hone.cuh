@@ -1,9 +1,9 @@
 /*
  * hone.cuh - what the CUDA kernels share: the 16-bit type T, conversions, packs of eight, sums in a fixed order.
  *
- * Tiers.     One text, two targets: sm_80 makes T bf16, sm_75 makes T f16 (HONE_SM, from kernels/build.py). HONE_ENTRY(op)
- *            names an entry of T:
- *            hone_<op>_bf16 or hone_<op>_f16; HONE_VARIANT(op, variant) adds _<variant>.
+ * Tiers.     One text, two targets: sm_80 makes T bf16, sm_75 makes T f16 (HONE_SM, from kernels/build.py).
+ *            HONE_ENTRY(op) names an entry of T, hone_<op>_bf16 or hone_<op>_f16; HONE_VARIANT(op, variant) adds
+ *            _<variant>.
  * Packs.     Rows and flat tensors go through registers eight elements at a time: 16 bytes of T, 32 of f32. A pack is
  *            one or two 16-byte accesses where its address allows, else eight single ones; past the end it reads 0 and
  *            writes nothing. Callers say whether addresses are aligned once for a whole tensor.

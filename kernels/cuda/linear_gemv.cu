@@ -3,8 +3,8 @@
  *
  * Forward.   y[m,n] = sum_k x[m,k] w[n,k] + bias[n]
  * Backward.  None: generation only.
- * Shapes.    y (M,N) T, or f32 (linear_gemv_f32, for logits)   x (M,K) T   w (N,K) T, or NF4 as in nf4.cuh   bias (N) f32
- *            or null. M <= 8. A warp computes one n for all rows: ROWS = 8.
+ * Shapes.    y (M,N) T, or f32 (linear_gemv_f32, for logits)   x (M,K) T   w (N,K) T, or NF4 as in nf4.cuh   bias (N)
+ *            f32 or null. M <= 8. A warp computes one n for all rows: ROWS = 8.
  * Memory.    reads 2 K N bytes of W, or 0.5 + 1/16 with NF4 (1/64 with nested scales), in 16- and 4-byte pieces a lane,
  *            four in flight with M = 1; x comes from L1.
  * Rounding.  operands T (an NF4 weight decodes to f32 and rounds to T, as for the tiles), products and sums in f32,
@@ -54,7 +54,8 @@ __device__ __forceinline__ void finish(Y *y, const float (&sum)[ROWS], const flo
 
 /* M <= ROWS rows; rows past M repeat the last one, so that no branch stands between the loads. */
 template <int ROWS, typename Y, typename W>
-__device__ __forceinline__ void packed_rows(Y *y, const T *x, const W &w, const float *bias, int M, int N, int K, int n) {
+__device__ __forceinline__ void packed_rows(Y *y, const T *x, const W &w, const float *bias, int M, int N, int K,
+                                            int n) {
   float sum[ROWS] = {};
   const int64_t row = static_cast<int64_t>(n) * K;
 #pragma unroll (ROWS == 1 ? 4 : 1)

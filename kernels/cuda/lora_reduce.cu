@@ -13,8 +13,8 @@
 // entry: hone_lora_reduce_f32 op=lora_reduce dtype=f32 block=256 consts=PER_BLOCK:256
 #include "hone.cuh"
 
-HONE_KERNEL hone_lora_reduce_f32(float *g, const float *__restrict__ part, int splits, int K, int R, int ldg, float alpha,
-                                 int transposed) {
+HONE_KERNEL hone_lora_reduce_f32(float *g, const float *__restrict__ part, int splits, int K, int R, int ldg,
+                                 float alpha, int transposed) {
   const int64_t at = static_cast<int64_t>(blockIdx.x) * THREADS + threadIdx.x, size = static_cast<int64_t>(R) * K;
   if (at >= size) return;
   float sum = 0.0f;

@@ -42,8 +42,8 @@ __device__ __forceinline__ int code_of(float scaled) {
 }
 
 template <typename E>
-__device__ __forceinline__ void quantize(uint8_t *__restrict__ codes, float *__restrict__ absmax, const E *__restrict__ w,
-                                         int64_t n, int block) {
+__device__ __forceinline__ void quantize(uint8_t *__restrict__ codes, float *__restrict__ absmax,
+                                         const E *__restrict__ w, int64_t n, int block) {
   const int lane = threadIdx.x % WARP;
   const int64_t blocks = (n + block - 1) / block, stride = static_cast<int64_t>(gridDim.x) * WARPS;
   for (int64_t b = static_cast<int64_t>(blockIdx.x) * WARPS + threadIdx.x / WARP; b < blocks; b += stride) {

@@ -5,13 +5,13 @@
  * Backward.  With r a function of x:  dr/dx_c = -r^3 x_c / C.   Let s = sum_k dy_k g_k x_k.
  *              dx_c = r g_c dy_c + s dr/dx_c = r g_c dy_c - x_c r^3 s / C
  *            w is frozen: no dw.
- * Shapes.    y, x, dy, dx (rows,C) T   w (C) f32   rstd (rows) f32, saved. dx is overwritten, or accumulated into by the
- *            argument. y may be x; dx may be dy. For a norm over heads rows = M H and C = D.
- * Memory.    forward reads x, writes y; backward reads dy and x, writes dx: 4 and 6 bytes an element, w from cache. A row
- *            is read twice, the second time from L1. ROWS 1: a block for each row; ROWS 8 (_warp): a warp for each row,
- *            for C up to about 1024.
- * Rounding.  Sums and everything else in f32. The order of transformers: offset 0 (Llama) rounds x r to T, multiplies by
- *            w and rounds again; otherwise (Gemma) one rounding of x r g. Backward rounds dx once and takes x r
+ * Shapes.    y, x, dy, dx (rows,C) T   w (C) f32   rstd (rows) f32, saved. dx is overwritten, or accumulated into by
+ *            the argument. y may be x; dx may be dy. For a norm over heads rows = M H and C = D.
+ * Memory.    forward reads x, writes y; backward reads dy and x, writes dx: 4 and 6 bytes an element, w from cache. A
+ *            row is read twice, the second time from L1. ROWS 1: a block for each row; ROWS 8 (_warp): a warp for each
+ *            row, for C up to about 1024.
+ * Rounding.  Sums and everything else in f32. The order of transformers: offset 0 (Llama) rounds x r to T, multiplies
+ *            by w and rounds again; otherwise (Gemma) one rounding of x r g. Backward rounds dx once and takes x r
  *            unrounded.
  * Mirrors.   src/main/c/rmsnorm.c - check_rows.py
  */

@@ -42,12 +42,12 @@ __device__ __forceinline__ void turn(T *x, const float *cos, const float *sin, c
   }
 }
 
-HONE_KERNEL HONE_ENTRY(rope_fwd)(T *x, const float *cos, const float *sin, const int32_t *positions, int M, int H, int D,
-                                 int half) {
+HONE_KERNEL HONE_ENTRY(rope_fwd)(T *x, const float *cos, const float *sin, const int32_t *positions, int M, int H,
+                                 int D, int half) {
   turn(x, cos, sin, positions, M, H, D, half, 1.0f);
 }
 
-HONE_KERNEL HONE_ENTRY(rope_bwd)(T *dx, const float *cos, const float *sin, const int32_t *positions, int M, int H, int D,
-                                 int half) {
+HONE_KERNEL HONE_ENTRY(rope_bwd)(T *dx, const float *cos, const float *sin, const int32_t *positions, int M, int H,
+                                 int D, int half) {
   turn(dx, cos, sin, positions, M, H, D, half, -1.0f);
 }

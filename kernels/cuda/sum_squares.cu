@@ -58,7 +58,9 @@ HONE_KERNEL hone_count_nonfinite_f32(double *partial, const float *x, int64_t n)
 HONE_KERNEL hone_count_nonfinite_bf16(double *partial, const bf16 *x, int64_t n) {
   partial_sum(partial, x, n, nonfinite);
 }
-HONE_KERNEL hone_count_nonfinite_f16(double *partial, const f16 *x, int64_t n) { partial_sum(partial, x, n, nonfinite); }
+HONE_KERNEL hone_count_nonfinite_f16(double *partial, const f16 *x, int64_t n) {
+  partial_sum(partial, x, n, nonfinite);
+}
 
 HONE_KERNEL hone_sum_partials_f64(double *out, const double *partial, int parts) { add_all(out, partial, parts); }
 

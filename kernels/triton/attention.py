@@ -5,19 +5,20 @@ Forward.   Query i sees the keys j <= i of its document with j > i - w (window w
            low_i = max(seg0_i, i - w + 1):
              x_ij = scale q_i . k_j    s_ij = c tanh(x_ij / c), or x_ij without a cap
              lse_i = log sum_j exp(s_ij)    p_ij = exp(s_ij - lse_i)    o_i = sum_j p_ij v_j
-           A tile of queries walks over tiles of keys with a running maximum t and sum l; a new maximum t' > t multiplies l
-           and o by exp(t - t') first. At the end o /= l, lse = t + log l. Exponentials are exp2 of s log2 e.
+           A tile of queries walks over tiles of keys with a running maximum t and sum l; a new maximum t' > t
+           multiplies l and o by exp(t - t') first. At the end o /= l, lse = t + log l. exp(s) is exp2(s log2 e).
 Backward.  o_i is linear in v_j: dv_j = sum_i p_ij do_i, and dL/dp_ij = do_i . v_j =: dp_ij. p_i is a softmax,
              dp_ij / ds_ik = p_ij ([j = k] - p_ik),  so  ds_ij = p_ij (dp_ij - delta_i),  delta_i = do_i . o_i.
            The cap: dx_ij = ds_ij (1 - tanh^2(x_ij / c)). x is bilinear: dq_i = scale sum_j dx_ij k_j,
-           dk_j = scale sum_i dx_ij q_i. p comes again from q, k and lse. Two kernels, without atomics: attention_dq walks as
-           the forward does; attention_dkv has a tile of keys and walks over the queries of every head of its group, on the
-           transposed scores k q^T. Each element has one writer that adds in one order.
-Shapes.    q, o, dout, dq (M,H,D)   k, v, dk, dv (M,KV,D)   lse, delta (H,M) f32   seg0, seg1 (M) i32: the first token of a
-           token's document and one past its last. Query head h uses key head h / (H / KV). Grid (ceil(M/BM), H) forward and
-           dq, (ceil(M/BN), KV) dkv; the longest tiles go first. window 0 is none; entries with CAP want softcap > 0.
-           const DP >= D is the head dim that is computed, as DA + (DP - DA), both powers of two: two accumulators of a
-           tile keep all warps along its rows (BM >= DA, for dkv BN >= DA), so that a row's softmax stays in one warp.
+           dk_j = scale sum_i dx_ij q_i. p comes again from q, k and lse. Two kernels, without atomics: attention_dq
+           walks as the forward does; attention_dkv has a tile of keys and walks over the queries of every head of its
+           group, on the transposed scores k q^T. Each element has one writer that adds in one order.
+Shapes.    q, o, dout, dq (M,H,D)   k, v, dk, dv (M,KV,D)   lse, delta (H,M) f32   seg0, seg1 (M) i32: the first token
+           of a token's document and one past its last. Query head h uses key head h / (H / KV). Grid (ceil(M/BM), H)
+           forward and dq, (ceil(M/BN), KV) dkv; the longest tiles go first. window 0 is none; entries with CAP want
+           softcap > 0. const DP >= D is the head dim that is computed, as DA + (DP - DA), both powers of two: two
+           accumulators of a tile keep all warps along its rows (BM >= DA, for dkv BN >= DA), so that a row's softmax
+           stays in one warp.
 Memory.    saved: o, lse. Reads BM (or BN) rows once and the others ceil(M/BM) times, from L2; nothing of size M x M.
 Rounding.  bf16 operands; scores, softmax, sums in f32; p and dx rounded to bf16 before they multiply v, k, q and dout;
            each result rounded once.
@@ -37,9 +38,10 @@ LOWEST = tl.constexpr(-1.0e30)
 
 @triton.jit
 def load_rows(at, row0, stride, r, c, M, D):
-  """Rows row0 + r, columns c of a matrix; 0 past row M (and past column D). 64 bits to row0, 32 inside the tile."""
-  inside = (r < M - row0)[:, None] & (c < D)[None, :]
-  return tl.load(at + row0.to(tl.int64) * stride + r[:, None] * stride + c[None, :], mask=inside, other=0.0)
+  """Rows row0 + r, columns c of a matrix; 0 past column D. Rows past the end are the last one: what they give is masked
+  or not stored, and a clamp takes fewer registers than a mask. 64 bits to row0, 32 inside the tile."""
+  row = tl.minimum(r, M - 1 - row0)[:, None]
+  return tl.load(at + row0.to(tl.int64) * stride + row * stride + c[None, :], mask=(c < D)[None, :], other=0.0)
 
 
 @triton.jit

@@ -3,8 +3,8 @@ y = x W^T + bias and dx = dy W over a bf16 weight, tensor cores, f32 sums.
 
 Forward.   y[m,n] = sum_k x[m,k] W[n,k] + bias[n]
 Backward.  y is linear in x: dL/dx[m,k] = sum_n dL/dy[m,n] dy[m,n]/dx[m,k] = sum_n dy[m,n] W[n,k], so dx = dy W.
-           W and the bias are frozen: no dW. accumulate != 0 adds to what dx holds (q, k and v share one dx; a weight that
-           is dequantised slab by slab comes as several products).
+           W and the bias are frozen: no dW. accumulate != 0 adds to what dx holds (q, k and v share one dx; a weight
+           that is dequantised slab by slab comes as several products).
 Shapes.    x (M,K)   W (N,K), rows ldw apart in the backward   bias (N) f32 or null   y (M,N), rows ldy apart
            dy (M,N), rows lddy apart   dx (M,K), rows lddx apart. Grid: one program a tile, ceil(M/BM) * ceil(N/BN)
            forward, ceil(M/BM) * ceil(K/BN) backward.
@@ -13,8 +13,8 @@ Memory.    a tile reads BM + BN rows of the inner dim: (BM + BN) * K * 2 bytes f
 Rounding.  products exact, sums in f32, the bias added in f32, one rounding to bf16 (after the sum with dx's old value).
 Mirrors.   src/main/c/linear.c - kernels/cuda/linear.cu (f16) - kernels/check.py
 
-Variants.  plain: the inner dim is a multiple of BK, no mask in the loop. `mask`: multiples of 8, 16-byte accesses under a
-           mask. `any`: every shape and alignment, element by element.
+Variants.  plain: the inner dim is a multiple of BK, no mask in the loop. `mask`: multiples of 8, 16-byte accesses under
+           a mask. `any`: every shape and alignment, element by element.
 """
 import triton
 import triton.language as tl

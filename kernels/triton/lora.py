@@ -3,19 +3,19 @@ The skinny products of LoRA, y += s (d(x) A^T) B^T over a frozen linear: bf16 op
 
 Forward.   d[m,k] = keep[m,k] x[m,k] / (1-p),  keep[m,k] = uniform(seed, m K + k) >= p
            lora_down:  u = d(x) A^T              lora_up:  y += s u B^T
-Backward.  From y = s u B^T: dL/du = s dy B =: e and dB = s dy^T u. From u = d A^T: dA = e^T d and dL/dd = e A. d is linear
-           in x, element by element: dx += keep / (1-p) * (e A). So the same three kernels make it:
-           lora_down (transposed):  e = s dy B          lora_up (transposed):  dx += keep / (1-p) * (e A)
-           lora_grad:  e^T d(x) for dA;  u^T dy, the transpose of dB, for dB; lora_reduce adds either to its gradient.
+Backward.  From y = s u B^T: dL/du = s dy B =: e and dB = s dy^T u. From u = d A^T: dA = e^T d and dL/dd = e A. d is
+           linear in x, element by element: dx += keep / (1-p) * (e A). The same three kernels make all of it:
+             lora_down (transposed):  e = s dy B          lora_up (transposed):  dx += keep / (1-p) * (e A)
+             lora_grad:  e^T d(x) for dA;  u^T dy, the transpose of dB, for dB; lora_reduce adds either to its gradient.
 Shapes.    lora_down: u (M,R), x (M,K), a (R,K) or transposed (K,R). Grid ceil(M/BM).
            lora_up: y (M,N), u (M,R), b (N,R) or transposed (R,N). Grid ceil(M/BM) * ceil(N/BN).
            lora_grad: part (splits,R,K) f32 =, e (M,R), x (M,K); split s takes rows s rows_per_split and on.
            Grid (ceil(K/BN), splits). a and b are f32; ld* are the distances of rows. const R >= R is what is computed;
            the rest of it is masked.
-Memory.    bound by x, y or dy: 2 bytes an element read (and written) once. Saved: u besides x; the mask is never stored,
-           it is a function of (seed, element). Scratch: part, 4 splits R K bytes.
-Rounding.  a and b rounded to bf16 in registers, sums in f32, alpha multiplies the sum, u and y rounded once; y's old value
-           is added in f32. 1/(1-p) is part of the caller's alpha, so a kept element of x is multiplied as it is.
+Memory.    bound by x, y or dy: 2 bytes an element read (and written) once. Saved: u besides x; the mask is never
+           stored, it is a function of (seed, element). Scratch: part, 4 splits R K bytes.
+Rounding.  a and b rounded to bf16 in registers, sums in f32, alpha multiplies the sum, u and y rounded once; y's old
+           value is added in f32. 1/(1-p) is part of the caller's alpha, so a kept element of x is multiplied as it is.
 Mirrors.   src/main/c/lora.c - kernels/cuda/lora.cu (f16; lora_reduce for both) - kernels/check.py
 
 Variants.  `mask`: K or N, R and the ld* are multiples of 8 (f32 rows: 4), 16-byte accesses. `any`: every shape.
@@ -28,7 +28,7 @@ from tile import Entry, kept, params, pointers, tile_of
 @triton.jit
 def skinny(x, first, offset, a, rank_step, k_step, K, R, dropout, seed,
            RANK: tl.constexpr, BM: tl.constexpr, BK: tl.constexpr, ACROSS: tl.constexpr, DROP: tl.constexpr):
-  """sum_k d(x)[m,k] a[q,k] for a tile of rows; a[q,k] lies at q rank_step + k k_step, contiguous in q if ACROSS, else in k."""
+  """sum_k d(x)[m,k] a[q,k] for a tile of rows. a[q,k] lies at q rank_step + k k_step, in order of q if ACROSS."""
   q = tl.arange(0, RANK)
   k = tl.arange(0, BK)
   if ACROSS:
@@ -139,10 +139,10 @@ def lora_grad(part, e, x, M, K, R, lde, rows_per_split, dropout, seed,
   tl.store(out, acc, mask=rank[:, None] & wide)
 
 
-DOWN = params("u:bf16* x:bf16* a:fp32* M:i32 K:i32 R:i32 ldu:i32 lda:i32 alpha:fp32 transposed:i32 dropout:fp32 seed:u64")
-UP = params("y:bf16* u:bf16* b:fp32* M:i32 N:i32 R:i32 ldy:i32 ldu:i32 ldb:i32 alpha:fp32 transposed:i32 dropout:fp32 "
-            "seed:u64")
-GRAD = params("part:fp32* e:bf16* x:bf16* M:i32 K:i32 R:i32 lde:i32 rows_per_split:i32 dropout:fp32 seed:u64")
+DROPOUT = " dropout:fp32 seed:u64"
+DOWN = params("u:bf16* x:bf16* a:fp32* M:i32 K:i32 R:i32 ldu:i32 lda:i32 alpha:fp32 transposed:i32" + DROPOUT)
+UP = params("y:bf16* u:bf16* b:fp32* M:i32 N:i32 R:i32 ldy:i32 ldu:i32 ldb:i32 alpha:fp32 transposed:i32" + DROPOUT)
+GRAD = params("part:fp32* e:bf16* x:bf16* M:i32 K:i32 R:i32 lde:i32 rows_per_split:i32" + DROPOUT)
 
 
 def entry(kernel, signature, rank, tile, stages, kind, warps=4):

@@ -58,8 +58,8 @@ def tile_of(M, N, BM: tl.constexpr, BN: tl.constexpr, GM: tl.constexpr):
 
 @triton.jit
 def kept(seed, first, offset, dropout):
-  """Whether the elements first + offset stay: uniform(seed, element) >= dropout, splitmix64 as in src/main/c/internal.h.
-  first is one 64-bit number, the offsets are a tile of 32-bit ones: a tile of 64-bit indices costs twice the registers."""
+  """Whether the elements first + offset stay: uniform(seed, element) >= dropout, hone_uniform of src/main/c/internal.h.
+  first is one 64-bit number, the offsets are a tile of 32-bit ones: a tile of 64-bit ones takes twice the registers."""
   z = seed + (first.to(tl.uint64) + 1) * 0x9E3779B97F4A7C15 + offset.to(tl.uint64) * 0x9E3779B97F4A7C15
   z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9
   z = (z ^ (z >> 27)) * 0x94D049BB133111EB

@@ -221,6 +221,18 @@ HONE_API int32_t hone_sum_squares(const hone_tensor *out, const hone_tensor *x);
 HONE_API int32_t hone_adamw_step(const hone_tensor *p, const hone_tensor *m, const hone_tensor *v,
                                  const hone_tensor *grad, float lr, float beta1, float beta2, float eps,
                                  float weight_decay, float grad_scale, int64_t step);
+/*
+ * The same with 8-bit moments in blocks of 256, as bitsandbytes keeps them: m U8 (n) are codes of the signed dynamic map,
+ * v U8 (n) of the unsigned one, times m_absmax, v_absmax F32 (ceil(n/256)) of their block. The decay follows the update:
+ * p = (p - lr sqrt(1-b2^t) / (1-b1^t) * m / (sqrt(v) + sqrt(1-b2^t) eps)) (1 - lr wd). A fresh state is all zeros.
+ * p, grad F32 of equal size; all but grad in place, =.
+ */
+HONE_API int32_t hone_adamw8_step(const hone_tensor *p, const hone_tensor *m, const hone_tensor *v,
+                                  const hone_tensor *m_absmax, const hone_tensor *v_absmax, const hone_tensor *grad,
+                                  float lr, float beta1, float beta2, float eps, float weight_decay, float grad_scale,
+                                  int64_t step);
+/* The maps of hone_adamw8_step: signed_map F32 (256) =, unsigned_map F32 (256) =. */
+HONE_API int32_t hone_adamw8_maps(const hone_tensor *signed_map, const hone_tensor *unsigned_map);
 
 /* ---- quantisation and casts --------------------------------------------------------------------------------------- */
 

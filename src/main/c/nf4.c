@@ -32,7 +32,7 @@ static const float THRESHOLD[15] = {
     -0.13791173323988914f, -0.045525018125772476f, 0.03979014977812767f, 0.1202552504837513f, 0.2035212516784668f,
     0.2920137718319893f, 0.3893125355243683f, 0.5016634166240692f, 0.6427869200706482f, 0.8614784181118011f};
 
-enum { ZERO_CODE = 7, BLOCK_MAX = 4096, NESTED_BLOCK = 256, MAP = 256 };
+enum { ZERO_CODE = 7, BLOCK_MAX = 4096, NESTED_BLOCK = 256, MAP = HONE_DYNAMIC_MAP };
 static const float SMALLEST_ABSMAX = 1e-38f;
 
 /* ---- the code books ---------------------------------------------------------------------------------------------- */
@@ -44,28 +44,34 @@ static float grid_point(int i, int n) {
 }
 
 /*
- * The signed dynamic map, rising: decade d = 0..6 spans 10^(d-7) .. 10^(d-6) with 2^d values, the means of neighbours
- * on a grid of 2^d + 1 points; both signs of all 127, then 0 and 1: 256 values.
+ * A dynamic map, rising: decade d = 0..6 spans 10^(d-7) .. 10^(d-6) with n_d values, the means of neighbours on a grid
+ * of n_d + 1 points. Signed: n_d = 2^d, both signs of all 127; unsigned: n_d = 2^(d+1), 254 in all; then 0 and 1: 256
+ * values.
  */
-static void dynamic_map(float *map) {
-  int above = 128; /* map[127] = 0, positive values follow */
-  map[127] = 0;
-  map[255] = 1;
+void hone_dynamic_map(float *map, bool is_signed) {
+  int above = is_signed ? 128 : 1; /* map[above - 1] = 0, positive values follow */
+  map[above - 1] = 0;
+  map[MAP - 1] = 1;
   for (int d = 0; d < 7; d++) {
     float decade = (float)pow(10.0, d - 6);
-    for (int i = 0; i < 1 << d; i++, above++) {
-      float mean = (grid_point(i, (1 << d) + 1) + grid_point(i + 1, (1 << d) + 1)) / 2;
+    int count = is_signed ? 1 << d : 2 << d;
+    for (int i = 0; i < count; i++, above++) {
+      float mean = (grid_point(i, count + 1) + grid_point(i + 1, count + 1)) / 2;
       map[above] = decade * mean;
-      map[254 - above] = -map[above];
+      if (is_signed) map[254 - above] = -map[above];
     }
   }
+}
+
+void hone_dynamic_boundaries(float *boundary, const float *map) {
+  for (int i = 0; i < MAP - 1; i++) boundary[i] = (map[i] + map[i + 1]) / 2;
 }
 
 int32_t hone_nf4_tables(const hone_tensor *nf4, const hone_tensor *dynamic) {
   HONE_CHECK1("nf4_tables", nf4, HONE_DTYPE_BIT(HONE_F32), 16);
   HONE_CHECK1("nf4_tables", dynamic, HONE_DTYPE_BIT(HONE_F32), MAP);
   memcpy(nf4->data, CODE, sizeof CODE);
-  dynamic_map(dynamic->data);
+  hone_dynamic_map(dynamic->data, true);
   return HONE_OK;
 }
 
@@ -156,20 +162,6 @@ static float cascade_sum(const float *x, int64_t n) {
   return sum;
 }
 
-/* How many of the 255 rising boundaries lie below x. */
-static uint8_t dynamic_code(const float *boundary, float x) {
-  int low = 0, high = MAP - 1;
-  while (low < high) {
-    int middle = (low + high) / 2;
-    if (boundary[middle] < x) {
-      low = middle + 1;
-    } else {
-      high = middle;
-    }
-  }
-  return (uint8_t)low;
-}
-
 int32_t hone_nf4_quantize_absmax(const hone_tensor *quantised, const hone_tensor *nested_absmax,
                                  const hone_tensor *offset, const hone_tensor *absmax) {
   HONE_CHECK1("nf4_quantize_absmax", absmax, HONE_DTYPE_BIT(HONE_F32), -1);
@@ -178,8 +170,8 @@ int32_t hone_nf4_quantize_absmax(const hone_tensor *quantised, const hone_tensor
   HONE_CHECK1("nf4_quantize_absmax", nested_absmax, HONE_DTYPE_BIT(HONE_F32), blocks);
   HONE_CHECK1("nf4_quantize_absmax", offset, HONE_DTYPE_BIT(HONE_F32), 1);
   float map[MAP], boundary[MAP - 1];
-  dynamic_map(map);
-  for (int i = 0; i < MAP - 1; i++) boundary[i] = (map[i] + map[i + 1]) / 2;
+  hone_dynamic_map(map, true);
+  hone_dynamic_boundaries(boundary, map);
   const float *a = absmax->data;
   float *nested = nested_absmax->data, mean = n ? cascade_sum(a, n) / (float)n : 0;
   uint8_t *code = quantised->data;
@@ -192,7 +184,7 @@ int32_t hone_nf4_quantize_absmax(const hone_tensor *quantised, const hone_tensor
     float scale = inverse(nested[b]);
     for (int64_t i = 0; i < count; i++) {
       float x = centred[i] * scale;
-      code[at + i] = dynamic_code(boundary, x > 1 ? 1 : x < -1 ? -1 : x);
+      code[at + i] = hone_dynamic_code(boundary, x > 1 ? 1 : x < -1 ? -1 : x);
     }
   }
   return HONE_OK;

@@ -1,6 +1,8 @@
-/* nf4.h - decoding of 4-bit rows, for the ops that read weights. The codec itself is nf4.c. */
+/* nf4.h - decoding of 4-bit rows, for the ops that read weights, and the 8-bit dynamic maps. The codec is nf4.c. */
 #ifndef HONE_NF4_H
 #define HONE_NF4_H
+
+#include <stdbool.h>
 
 #include "hone.h"
 
@@ -10,6 +12,28 @@ void hone_nf4_load(float *out, const hone_tensor *t, int64_t offset, int64_t n);
 static inline float hone_nf4_absmax(const hone_quant *q, int64_t b) {
   if (q->absmax_f32) return q->absmax_f32[b];
   return q->nested_code[q->absmax_u8[b]] * q->nested_absmax[b / q->nested_block] + q->nested_offset;
+}
+
+/* ---- dynamic maps: 8-bit codes of values in -1 .. 1 or 0 .. 1 ---------------------------------------------------- */
+
+enum { HONE_DYNAMIC_MAP = 256 };
+
+/* The 256 rising values of a map. */
+void hone_dynamic_map(float *map, bool is_signed);
+/* The 255 values halfway between neighbours of a map. */
+void hone_dynamic_boundaries(float *boundary, const float *map);
+/* How many of the 255 rising boundaries lie below x: the code of the value nearest to x. */
+static inline uint8_t hone_dynamic_code(const float *boundary, float x) {
+  int low = 0, high = HONE_DYNAMIC_MAP - 1;
+  while (low < high) {
+    int middle = (low + high) / 2;
+    if (boundary[middle] < x) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  return (uint8_t)low;
 }
 
 #endif

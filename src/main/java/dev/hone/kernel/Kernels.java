@@ -141,6 +141,17 @@ public interface Kernels extends AutoCloseable {
       Tensor p, Tensor m, Tensor v, Tensor grad,
       float lr, float beta1, float beta2, float eps, float weightDecay, float gradScale, long step);
 
+  /**
+   * The same with 8-bit moments in blocks of 256, as bitsandbytes keeps them, in place on p (f32), m, v (u8) and mAbsmax, vAbsmax
+   * (f32, ceil(n/256)); the decay follows the update. A fresh state is all zeros.
+   */
+  void adamw8Step(
+      Tensor p, Tensor m, Tensor v, Tensor mAbsmax, Tensor vAbsmax, Tensor grad,
+      float lr, float beta1, float beta2, float eps, float weightDecay, float gradScale, long step);
+
+  /** signedMap, unsignedMap f32 (256): what the codes of {@link #adamw8Step}'s m and v stand for. */
+  void adamw8Maps(Tensor signedMap, Tensor unsignedMap);
+
   /** codes u8 (ceil(n/2)), absmax f32 (ceil(n/block)) = NF4 of w, byte-exact with bitsandbytes. */
   void nf4Quantize(Tensor codes, Tensor absmax, Tensor w, int block);
 

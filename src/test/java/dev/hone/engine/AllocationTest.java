@@ -6,9 +6,11 @@ import static org.junit.jupiter.api.Assumptions.assumeTrue;
 import com.sun.management.ThreadMXBean;
 import dev.hone.data.Example;
 import dev.hone.data.MicroBatch;
+import dev.hone.kernel.Kernels;
 import dev.hone.kernel.cpu.CpuKernels;
 import dev.hone.tensor.DType;
 import dev.hone.testing.Golden;
+import dev.hone.testing.StandIn;
 import java.lang.management.ManagementFactory;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -47,8 +49,12 @@ class AllocationTest {
 
   /** Bytes of one call, once the calls before it have warmed the code up: the least of many. */
   private static long bytes(ThreadMXBean meter, Runnable call) {
+    return bytes(meter, 200, call);
+  }
+
+  private static long bytes(ThreadMXBean meter, int calls, Runnable call) {
     long least = Long.MAX_VALUE;
-    for (int i = 0; i < 200; i++) {
+    for (int i = 0; i < calls; i++) {
       long before = meter.getCurrentThreadAllocatedBytes();
       call.run();
       least = Math.min(least, meter.getCurrentThreadAllocatedBytes() - before);
@@ -74,6 +80,35 @@ class AllocationTest {
       assertThat(few).isLessThan(BYTES);
       long evaluating = bytes(meter, () -> trained.evaluate(large));
       assertThat(evaluating).isLessThan(BYTES);
+    }
+  }
+
+  /** A launch fills one parameter block that is there; what a card allocates is counted by the driver too. */
+  @Test
+  void aMicroBatchOnACardAllocatesNothingPerTokenAndNothingOnTheCard() {
+    ThreadMXBean meter = meter();
+    Path folder = Golden.committed("qlora/llama_nf4_dq");
+    try (Kernels kernels = StandIn.open("cc=8.0");
+        BaseModel base = BaseModel.open(folder);
+        Model trained = GoldenModelTest.open(kernels, base, folder.resolve("golden"), true, DType.BF16)) {
+      Parameters.AdamW adam = new Parameters.AdamW(1e-3f, 0.9f, 0.999f, 1e-8f, 0);
+      MicroBatch small = batch(1, 8);
+      MicroBatch large = batch(2, 40);
+      Runnable step = () -> {
+        trained.parameters().zeroGradients();
+        trained.parameters().gradientNorm(kernels);
+        trained.parameters().step(kernels, adam, 1, 1);
+      };
+      step.run();
+      trained.train(large, 1, 7, 0);
+      long before = StandIn.counter("allocations");
+      long few = bytes(meter, 20, () -> trained.train(small, 1, 7, 0));
+      long many = bytes(meter, 20, () -> trained.train(large, 1, 7, 0));
+      long optimiser = bytes(meter, 20, step);
+      System.out.printf(
+          "card: %d bytes a micro-batch of 8 tokens, %d of 80, %d an optimiser step%n", few, many, optimiser);
+      assertThat(StandIn.counter("allocations")).as("on the card").isEqualTo(before);
+      assertThat(many).as("ten times the tokens").isLessThanOrEqualTo(few + 512);
     }
   }
 

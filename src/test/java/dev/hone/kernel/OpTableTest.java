@@ -26,7 +26,8 @@ class OpTableTest {
 
   @Test
   void everyFunctionIsListed() throws IOException {
-    assertThat(names(Files.readString(ROOT.resolve("kernels/README.md")), "hone_\\w+"))
+    String table = Files.readString(ROOT.resolve("kernels/README.md")).split("\n## ", 2)[0]; // device symbols come after it
+    assertThat(names(table, "hone_\\w+"))
         .isEqualTo(new TreeSet<>(HoneHeader.read().functions().keySet()));
   }
 

@@ -437,6 +437,33 @@ public final class CpuKernels implements Kernels {
   }
 
   @Override
+  public void adamw8Step(
+      Tensor p, Tensor m, Tensor v, Tensor mAbsmax, Tensor vAbsmax, Tensor grad,
+      float lr, float beta1, float beta2, float eps, float weightDecay, float gradScale, long step) {
+    int status;
+    try {
+      status = (int) HoneH.ADAMW8_STEP.invokeExact(
+          at(p), at(m), at(v), at(mAbsmax), at(vAbsmax), at(grad), lr, beta1, beta2, eps, weightDecay, gradScale, step);
+    } catch (Throwable t) {
+      throw mismatch("hone_adamw8_step", t);
+    }
+    check(status);
+  }
+
+  @Override
+  public void adamw8Maps(
+      Tensor signedMap, Tensor unsignedMap) {
+    int status;
+    try {
+      status = (int) HoneH.ADAMW8_MAPS.invokeExact(
+          at(signedMap), at(unsignedMap));
+    } catch (Throwable t) {
+      throw mismatch("hone_adamw8_maps", t);
+    }
+    check(status);
+  }
+
+  @Override
   public void nf4Quantize(
       Tensor codes, Tensor absmax, Tensor w, int block) {
     int status;

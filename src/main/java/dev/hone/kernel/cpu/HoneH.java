@@ -78,6 +78,10 @@ final class HoneH {
       function("hone_sum_squares", JAVA_INT, ADDRESS, ADDRESS);
   static final MethodHandle ADAMW_STEP =
       function("hone_adamw_step", JAVA_INT, ADDRESS, ADDRESS, ADDRESS, ADDRESS, JAVA_FLOAT, JAVA_FLOAT, JAVA_FLOAT, JAVA_FLOAT, JAVA_FLOAT, JAVA_FLOAT, JAVA_LONG);
+  static final MethodHandle ADAMW8_STEP =
+      function("hone_adamw8_step", JAVA_INT, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS, JAVA_FLOAT, JAVA_FLOAT, JAVA_FLOAT, JAVA_FLOAT, JAVA_FLOAT, JAVA_FLOAT, JAVA_LONG);
+  static final MethodHandle ADAMW8_MAPS =
+      function("hone_adamw8_maps", JAVA_INT, ADDRESS, ADDRESS);
   static final MethodHandle NF4_QUANTIZE =
       function("hone_nf4_quantize", JAVA_INT, ADDRESS, ADDRESS, ADDRESS, JAVA_INT);
   static final MethodHandle NF4_QUANTIZE_ABSMAX =

@@ -13,20 +13,33 @@ final class CodeBooks {
     };
   }
 
+  /** The signed dynamic map, of the second level of NF4 and of 8-bit first moments: f32 (256), rising. */
+  static float[] signed() {
+    return dynamic(true);
+  }
+
+  /** The unsigned one, of 8-bit second moments. */
+  static float[] unsigned() {
+    return dynamic(false);
+  }
+
   /**
-   * The signed dynamic map, rising, f32 (256): decade d = 0..6 spans 10^(d-7) .. 10^(d-6) with 2^d values, the means of neighbours on
-   * a grid of 2^d + 1 points; both signs of all 127, then 0 and 1.
+   * Decade d = 0..6 spans 10^(d-7) .. 10^(d-6) with 2^d values (2^(d+1) when there is no sign to keep), the means of neighbours on an
+   * even grid; with a sign both of all 127, then 0 and 1; without one 0, the 254, 1.
    */
-  static float[] dynamic() {
+  private static float[] dynamic(boolean isSigned) {
     float[] map = new float[256];
+    int zero = isSigned ? 127 : 0;
     map[255] = 1;
-    int above = 128; // map[127] = 0, positive values follow
+    int above = zero + 1;
     for (int d = 0; d < 7; d++) {
       float decade = (float) Math.pow(10.0, d - 6);
-      int points = (1 << d) + 1;
-      for (int i = 0; i < 1 << d; i++, above++) {
-        map[above] = decade * ((gridPoint(i, points) + gridPoint(i + 1, points)) / 2);
-        map[254 - above] = -map[above];
+      int count = isSigned ? 1 << d : 2 << d;
+      for (int i = 0; i < count; i++, above++) {
+        map[above] = decade * ((gridPoint(i, count + 1) + gridPoint(i + 1, count + 1)) / 2);
+        if (isSigned) {
+          map[254 - above] = -map[above];
+        }
       }
     }
     return map;

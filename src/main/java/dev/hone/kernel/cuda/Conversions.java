@@ -133,7 +133,7 @@ final class Conversions {
     Args.vector(op, offset, DType.F32, 1);
     stage.begin("nf4_absmax_mean", DType.F32).tensor(offset).tensor(absmax).count(blocks).blocks(1, 1);
     stage.begin("nf4_quantize_absmax", DType.F32).tensor(quantised).tensor(nestedAbsmax).tensor(offset).tensor(absmax)
-        .tensor(stage.fixed().dynamic()).count(blocks).flat(blocks);
+        .tensor(stage.fixed().signed()).count(blocks).flat(blocks);
   }
 
   /** Vectors in f32, matrices in the compute dtype, NF4 with its side data as it is. */

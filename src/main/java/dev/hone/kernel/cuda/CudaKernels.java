@@ -318,6 +318,31 @@ public final class CudaKernels implements Kernels {
         .real(correction(beta2, step)).flat(n);
   }
 
+  @Override
+  public void adamw8Step(
+      Tensor p, Tensor m, Tensor v, Tensor mAbsmax, Tensor vAbsmax, Tensor grad,
+      float lr, float beta1, float beta2, float eps, float weightDecay, float gradScale, long step) {
+    String op = "adamw8_step";
+    Args.dtype(op, p, DType.F32);
+    long n = p.elements();
+    long blocks = Math.ceilDiv(n, 256L);
+    Args.elements(op, m, DType.U8, n);
+    Args.elements(op, v, DType.U8, n);
+    Args.elements(op, mAbsmax, DType.F32, blocks);
+    Args.elements(op, vAbsmax, DType.F32, blocks);
+    Args.elements(op, grad, DType.F32, n);
+    Args.require(step >= 1, op, "step " + step + ", want 1 or more");
+    stage.begin("adamw_8bit", DType.F32).tensor(p).tensor(m).tensor(v).tensor(mAbsmax).tensor(vAbsmax).tensor(grad)
+        .tensor(stage.fixed().signed()).tensor(stage.fixed().unsigned()).count(n).real(lr).real(beta1).real(beta2)
+        .real(eps).real(weightDecay).real(gradScale).real(correction(beta1, step)).real(correction(beta2, step)).flat(n);
+  }
+
+  @Override
+  public void adamw8Maps(Tensor signedMap, Tensor unsignedMap) {
+    signedMap.set(CodeBooks.signed());
+    unsignedMap.set(CodeBooks.unsigned());
+  }
+
   /** 1 - beta^t in f64, of the beta that was written: the decimal of at most 7 places behind the float, as in adamw.c. */
   private static float correction(float beta, long step) {
     double decimal = Math.rint(beta * 1e7) / 1e7;
@@ -337,7 +362,7 @@ public final class CudaKernels implements Kernels {
   @Override
   public void nf4Tables(Tensor nf4, Tensor dynamic) {
     nf4.set(CodeBooks.nf4());
-    dynamic.set(CodeBooks.dynamic());
+    dynamic.set(CodeBooks.signed());
   }
 
   @Override

@@ -25,6 +25,9 @@ final class Launcher {
   /** Elements up to which a warp makes a row. */
   private static final long SHORT_ROW = 1024;
 
+  /** HONE_CUDA_WAIT=1 waits for each kernel, so that a fault names the kernel that made it and not a later one. */
+  private static final boolean WAIT = "1".equals(System.getenv("HONE_CUDA_WAIT"));
+
   private final CudaDevice device;
   private final MemorySegment values;
   private final MemorySegment pointers;
@@ -231,6 +234,9 @@ final class Launcher {
         function, gridX, gridY, 1, like.entry().block(), like.entry().shared(), device.stream(), pointers);
     if (code != 0) {
       throw device.fault("cuLaunchKernel", code);
+    }
+    if (WAIT) {
+      device.synchronize();
     }
   }
 

@@ -17,11 +17,10 @@ record Stage(CudaDevice device, Tensor workspace, Fixed fixed) {
    * Small tensors of the card's own.
    *
    * @param partials f64, one for each block of a sum
-   * @param sum f64 (1)
-   * @param nf4 the code book, f32 (16)
-   * @param dynamic the map of the second level, f32 (256)
+   * @param signed the map of NF4's second level and of 8-bit first moments, f32 (256)
+   * @param unsigned that of 8-bit second moments, f32 (256)
    */
-  record Fixed(Arena arena, Tensor partials, Tensor sum, Tensor nf4, Tensor dynamic) {
+  record Fixed(Arena arena, Tensor partials, Tensor signed, Tensor unsigned) {
     private static final int PARTIALS = 4096;
 
     static Fixed on(CudaDevice device) {
@@ -29,9 +28,8 @@ record Stage(CudaDevice device, Tensor workspace, Fixed fixed) {
       return new Fixed(
           arena,
           Tensor.allocate(device.memory(), arena, "partials", DType.F64, PARTIALS),
-          Tensor.allocate(device.memory(), arena, "sum", DType.F64, 1),
-          Tensor.allocate(device.memory(), arena, "nf4", DType.F32, 16).set(CodeBooks.nf4()),
-          Tensor.allocate(device.memory(), arena, "dynamic", DType.F32, 256).set(CodeBooks.dynamic()));
+          Tensor.allocate(device.memory(), arena, "signed_map", DType.F32, 256).set(CodeBooks.signed()),
+          Tensor.allocate(device.memory(), arena, "unsigned_map", DType.F32, 256).set(CodeBooks.unsigned()));
     }
   }
 

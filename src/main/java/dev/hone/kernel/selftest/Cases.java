@@ -27,6 +27,7 @@ final class Cases {
     all.residuals();
     all.losses();
     all.optimiser();
+    all.eightBitOptimiser();
     all.quantisation();
     return List.copyOf(all.cases);
   }
@@ -299,6 +300,31 @@ final class Cases {
       t.check(Kind.GRADIENT, "p", p);
       t.check(Kind.GRADIENT, "m", m);
       t.check(Kind.GRADIENT, "v", v);
+    });
+  }
+
+  private void eightBitOptimiser() {
+    add("AdamW, 8-bit moments", "n 10001", t -> {
+      int n = 10_001;
+      Tensor p = t.floats("p", 1, n);
+      Tensor m = t.empty("m", DType.U8, n);
+      Tensor v = t.empty("v", DType.U8, n);
+      Tensor mAbsmax = t.empty("m_absmax", DType.F32, Math.ceilDiv(n, 256));
+      Tensor vAbsmax = t.empty("v_absmax", DType.F32, Math.ceilDiv(n, 256));
+      Tensor grad = t.floats("grad", 0.1f, n);
+      Tensor signed = t.empty("signed", DType.F32, 256);
+      Tensor unsigned = t.empty("unsigned", DType.F32, 256);
+      t.begin();
+      t.kernels().adamw8Maps(signed, unsigned);
+      for (int step = 1; step <= 3; step++) {
+        t.kernels().adamw8Step(p, m, v, mAbsmax, vAbsmax, grad, 1e-2f, 0.9f, 0.999f, 1e-8f, 0.01f, 0.7f, step);
+      }
+      t.end();
+      t.check(Kind.EXACT, "signed map", signed);
+      t.check(Kind.EXACT, "unsigned map", unsigned);
+      t.check(Kind.GRADIENT, "p", p);
+      t.check(Kind.EXACT, "m", m);
+      t.check(Kind.EXACT, "v", v);
     });
   }
 

@@ -17,7 +17,8 @@ import java.util.function.Consumer;
 
 /**
  * Whether a rival runs instead of a shipped kernel, for each piece of work: measured when the work is first met, then kept, in this
- * run and, in a file of one card and driver, for later ones. So results stay the same within a run, and from the second run on.
+ * run and, in a file of one card and driver, for later ones. What is measured is no work of the run, so the run's results are the
+ * same from its first launch on, and in later runs.
  *
  * <p>Both run in turn, {@value #ROUNDS} times after {@value #WARM} to warm up; the rival must beat the shipped kernel's median by
  * {@value #MARGIN_PERCENT} %, which is more than two equal kernels differ by.
