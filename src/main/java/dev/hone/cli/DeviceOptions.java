@@ -1,7 +1,9 @@
 package dev.hone.cli;
 
 import dev.hone.config.DeviceChoice;
+import dev.hone.config.Rivalry;
 import dev.hone.config.UserError;
+import java.util.List;
 import java.util.Optional;
 import picocli.CommandLine.Option;
 
@@ -15,10 +17,26 @@ final class DeviceOptions {
       description = "CUDA driver library; default: HONE_CUDA_DRIVER, else the system's.")
   private Optional<String> driver = Optional.empty();
 
+  @Option(names = "--cuda-products", paramLabel = "WHO", defaultValue = "auto",
+      description = "auto, ptx or cublaslt (${DEFAULT-VALUE}); as the setting cuda_products.")
+  private String products;
+
+  @Option(names = "--cuda-kernels", paramLabel = "WHO", defaultValue = "auto",
+      description = "auto, ptx or nvrtc (${DEFAULT-VALUE}); as the setting cuda_kernels.")
+  private String kernels;
+
   DeviceChoice choice() {
     DeviceChoice choice =
         DeviceChoice.parse(device)
             .orElseThrow(() -> UserError.of("--device is `%s`; want %s", device, DeviceChoice.WANT));
-    return driver.map(choice::withDriver).orElse(choice);
+    require("--cuda-products", products, "cublaslt");
+    require("--cuda-kernels", kernels, "nvrtc");
+    return driver.map(choice::withDriver).orElse(choice).withRivalry(Rivalry.of(products, kernels));
+  }
+
+  private static void require(String option, String word, String rival) {
+    if (!List.of("auto", "ptx", rival).contains(word)) {
+      throw UserError.of("%s is `%s`; want auto, ptx or %s", option, word, rival);
+    }
   }
 }

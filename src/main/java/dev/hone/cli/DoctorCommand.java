@@ -3,6 +3,7 @@ package dev.hone.cli;
 import com.sun.management.OperatingSystemMXBean;
 import dev.hone.kernel.cpu.CpuKernels;
 import dev.hone.kernel.cuda.CudaProbe;
+import dev.hone.kernel.cuda.redist.OptionalLibraries;
 import java.io.PrintStream;
 import java.lang.management.ManagementFactory;
 import java.util.Locale;
@@ -35,6 +36,7 @@ final class DoctorCommand implements Callable<Integer> {
         + "; Java heap at most " + gib(Runtime.getRuntime().maxMemory()));
     boolean usable = cpu();
     boolean card = cards();
+    OptionalLibraries.report(System.getenv()).forEach(this::line);
     line("runs on", card
         ? "the card; full fine-tuning on the CPU. `hone selftest` checks the card's ops"
         : "the CPU");

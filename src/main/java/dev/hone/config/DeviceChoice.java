@@ -9,8 +9,9 @@ import java.util.regex.Pattern;
  *
  * @param ordinal of the card, with {@link Where#CARD}
  * @param driver path or name of the CUDA driver library; empty: the system's
+ * @param rivalry who may replace the kernels that Hone brings for a card
  */
-public record DeviceChoice(Where where, int ordinal, Optional<String> driver) {
+public record DeviceChoice(Where where, int ordinal, Optional<String> driver, Rivalry rivalry) {
   /** Environment variable that names the driver library when nothing else does. */
   public static final String DRIVER_VARIABLE = "HONE_CUDA_DRIVER";
 
@@ -28,7 +29,7 @@ public record DeviceChoice(Where where, int ordinal, Optional<String> driver) {
   }
 
   /** Always the CPU. */
-  public static final DeviceChoice ON_CPU = new DeviceChoice(Where.CPU, 0, Optional.empty());
+  public static final DeviceChoice ON_CPU = new DeviceChoice(Where.CPU, 0, Optional.empty(), Rivalry.AUTO);
 
   /** auto, cpu, cuda or cuda:N in any case; empty for anything else. The driver is the environment's. */
   public static Optional<DeviceChoice> parse(String text) {
@@ -37,17 +38,22 @@ public record DeviceChoice(Where where, int ordinal, Optional<String> driver) {
     Matcher card = CARD.matcher(word);
     if (card.matches()) {
       int ordinal = card.group(1) == null ? 0 : Integer.parseInt(card.group(1));
-      return Optional.of(new DeviceChoice(Where.CARD, ordinal, driver));
+      return Optional.of(new DeviceChoice(Where.CARD, ordinal, driver, Rivalry.AUTO));
     }
     return switch (word) {
-      case "auto" -> Optional.of(new DeviceChoice(Where.AUTO, 0, driver));
-      case "cpu" -> Optional.of(new DeviceChoice(Where.CPU, 0, driver));
+      case "auto" -> Optional.of(new DeviceChoice(Where.AUTO, 0, driver, Rivalry.AUTO));
+      case "cpu" -> Optional.of(new DeviceChoice(Where.CPU, 0, driver, Rivalry.AUTO));
       default -> Optional.empty();
     };
   }
 
   /** The same place through another driver library. */
   public DeviceChoice withDriver(String library) {
-    return new DeviceChoice(where, ordinal, Optional.of(library));
+    return new DeviceChoice(where, ordinal, Optional.of(library), rivalry);
+  }
+
+  /** The same place, other rivals. */
+  public DeviceChoice withRivalry(Rivalry other) {
+    return new DeviceChoice(where, ordinal, driver, other);
   }
 }

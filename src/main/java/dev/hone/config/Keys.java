@@ -168,6 +168,12 @@ final class Keys {
       "where to compute; auto takes a card when there is one that can serve, cuda:1 is the second one");
   static final Key<String> CUDA_DRIVER = honoured("cuda_driver", Group.MACHINE, Kind.text(), null,
       "path of the CUDA driver library; default: HONE_CUDA_DRIVER, else the system's libcuda.so.1 or nvcuda.dll");
+  static final Key<String> CUDA_PRODUCTS = honoured("cuda_products", Group.MACHINE, Kind.choice("auto", "ptx", "cublaslt"),
+      "auto",
+      "who multiplies on a card: Hone's own kernels (ptx), cuBLASLt where it is found, or (auto) the faster of the two, which is"
+          + " measured once for each shape and remembered");
+  static final Key<String> CUDA_KERNELS = honoured("cuda_kernels", Group.MACHINE, Kind.choice("auto", "ptx", "nvrtc"), "auto",
+      "the same for the other kernels: as they come (ptx), or compiled for this card and model by NVRTC where that is found");
   static final Key<Integer> THREADS = honoured("threads", Group.MACHINE, Kind.whole(0), "0",
       "CPU threads; 0: one for each core");
   static final Key<Boolean> GRADIENT_CHECKPOINTING = honoured("gradient_checkpointing", Group.MACHINE, Kind.flag(),

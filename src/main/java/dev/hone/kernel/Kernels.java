@@ -4,6 +4,7 @@ import dev.hone.tensor.DType;
 import dev.hone.tensor.MemorySpace;
 import dev.hone.tensor.Tensor;
 import java.lang.foreign.Arena;
+import java.util.List;
 
 /**
  * The op contract: what a device must compute, forward and hand-derived backward. Shapes, dtypes, aliasing and rounding of each op
@@ -31,6 +32,11 @@ public interface Kernels extends AutoCloseable {
 
   /** Device and instruction set in words, for reports. */
   String describe();
+
+  /** What the device decided by itself since it was opened, with its reasons, a line each. */
+  default List<String> remarks() {
+    return List.of();
+  }
 
   /** Bytes of memory that the device has. */
   long memoryBytes();

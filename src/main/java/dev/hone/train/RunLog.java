@@ -19,6 +19,7 @@ import java.util.List;
  */
 final class RunLog {
   static final String LOG = "trainer_log.jsonl";
+  static final String DEVICE = "device.log";
   private static final ObjectMapper JSON = new ObjectMapper();
 
   private final Path file;
@@ -97,6 +98,19 @@ final class RunLog {
 
   private UserError unwritable(IOException e) {
     return new UserError(file + " cannot be written: " + e.getMessage() + "; make room or choose another output_dir", e);
+  }
+
+  /** What the device decided by itself, in {@value #DEVICE}; nothing where it decided nothing. */
+  void remarks(List<String> lines) {
+    if (lines.isEmpty()) {
+      return;
+    }
+    Path device = file.resolveSibling(DEVICE);
+    try {
+      Files.write(device, lines);
+    } catch (IOException e) {
+      throw new UserError(device + " cannot be written: " + e.getMessage() + "; make room or choose another output_dir", e);
+    }
   }
 
   ArrayNode history() {

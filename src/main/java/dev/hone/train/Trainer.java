@@ -102,6 +102,7 @@ public final class Trainer {
         }
         afterStep(step + 1);
       }
+      log.remarks(kernels.remarks());
       output.result(progress(totalSteps), log);
       listener.saved(config.output().directory());
       return finished(config.output().directory(), totalSteps, false);

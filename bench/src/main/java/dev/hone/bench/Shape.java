@@ -16,6 +16,15 @@ public record Shape(int hidden, int layers, int heads, int ffn, int rows, int le
   public static final int VOCAB = 32000;
   public static final int RANK = 16;
 
+  /** A llama of 7B parameters and the head's, with a sequence of 2048; {@code tiny} has its parts and no size. */
+  static Shape ofCard(String name) {
+    return switch (name) {
+      case "7b" -> new Shape(4096, 32, 32, 11008, 1, 2048);
+      case "tiny" -> new Shape(128, 2, 2, 192, 1, 48);
+      default -> throw new IllegalArgumentException(name + ": shapes of a card are 7b and tiny");
+    };
+  }
+
   /** {@code 15m} or {@code 100m}. */
   public static Shape of(String name) {
     return switch (name) {
@@ -44,7 +53,7 @@ public record Shape(int hidden, int layers, int heads, int ffn, int rows, int le
         """
         {"model_type": "llama", "vocab_size": %d, "hidden_size": %d, "num_hidden_layers": %d,
          "num_attention_heads": %d, "num_key_value_heads": %d, "intermediate_size": %d,
-         "max_position_embeddings": 1024, "rms_norm_eps": 1e-6, "hidden_act": "silu", "tie_word_embeddings": true}
+         "max_position_embeddings": 4096, "rms_norm_eps": 1e-6, "hidden_act": "silu", "tie_word_embeddings": true}
         """;
     return Architectures.of(
         HfConfig.parse(json.formatted(VOCAB, hidden, layers, heads, heads, ffn), "the bench's config"));

@@ -21,6 +21,7 @@ final class CudaDevice implements AutoCloseable {
   private final MemorySegment stream;
   private final CudaMemory memory;
   private final Program program;
+  private Rivals rivals;
   private Thread user;
   /** Whether the context is gone, or spoilt by a fault: then its memory is too. */
   private boolean lost;
@@ -98,6 +99,15 @@ final class CudaDevice implements AutoCloseable {
     return program;
   }
 
+  /** Who may do the kernels' work; null: nobody else. */
+  Rivals rivals() {
+    return rivals;
+  }
+
+  void rivals(Rivals found) {
+    rivals = found;
+  }
+
   /**
    * Waits for all work begun so far.
    *
@@ -107,6 +117,23 @@ final class CudaDevice implements AutoCloseable {
     int code = use().synchronize(stream);
     if (code != 0) {
       throw fault("cuStreamSynchronize", code);
+    }
+  }
+
+  /** Microseconds on the card from the beginning of the first kernel to the end of the last that {@code work} launches. */
+  double microseconds(Runnable work) {
+    use();
+    MemorySegment from = driver.createEvent();
+    MemorySegment to = driver.createEvent();
+    try {
+      driver.record(from, stream);
+      work.run();
+      use().record(to, stream);
+      synchronize();
+      return driver.elapsed(from, to) * 1e3;
+    } finally {
+      driver.destroyEvent(from);
+      driver.destroyEvent(to);
     }
   }
 
@@ -128,6 +155,9 @@ final class CudaDevice implements AutoCloseable {
     try {
       if (!lost) {
         use();
+        if (rivals != null) {
+          rivals.close();
+        }
         program.close();
         memory.close();
         driver.destroyStream(stream);

@@ -1,5 +1,7 @@
 package dev.hone.kernel.cuda;
 
+import dev.hone.config.Rivalry;
+import dev.hone.config.UserCache;
 import dev.hone.config.UserError;
 import dev.hone.kernel.Activation;
 import dev.hone.kernel.Kernels;
@@ -7,7 +9,9 @@ import dev.hone.tensor.DType;
 import dev.hone.tensor.MemorySpace;
 import dev.hone.tensor.Tensor;
 import java.lang.foreign.Arena;
+import java.nio.file.Path;
 import java.util.List;
+import java.util.Map;
 
 /**
  * The op contract on a card, composed of the kernels of {@code ptx/}: bf16 activations from compute capability 8.0 on, f16 on 7.5.
@@ -35,9 +39,20 @@ public final class CudaKernels implements Kernels {
    *
    * @param library of the driver, by path or name; null: the system's own
    * @param ordinal number of the card with that driver
-   * @throws UserError when there is no driver, no such card, or one of the two is too old
+   * @param rivalry who may replace the kernels of this build
+   * @throws UserError when there is no driver, no such card, one of the two is too old, or a rival that must be used is missing
    */
-  public static CudaKernels open(String library, int ordinal) {
+  public static CudaKernels open(String library, int ordinal, Rivalry rivalry) {
+    return open(library, ordinal, rivalry, UserCache.folder(), System.getenv());
+  }
+
+  /**
+   * Opens a card.
+   *
+   * @param cache folder for compiled kernels and measured choices
+   * @param environment may name or turn off the rivals' libraries
+   */
+  static CudaKernels open(String library, int ordinal, Rivalry rivalry, Path cache, Map<String, String> environment) {
     Driver driver = Driver.open(library == null ? CudaDevice.defaultLibrary() : library);
     List<Card> cards = CudaDevice.cards(driver);
     if (ordinal >= cards.size()) {
@@ -46,7 +61,13 @@ public final class CudaKernels implements Kernels {
           cards.isEmpty() ? "no card: use --device cpu" : cards.size() == 1 ? "one card, cuda:0" : cards.size() + " cards");
     }
     CudaDevice device = new CudaDevice(driver, cards.get(ordinal), Manifest.ofBuild());
+    device.rivals(Rivals.of(device, rivalry, cache, environment));
     return new CudaKernels(new Stage(device, null, Stage.Fixed.on(device)));
+  }
+
+  /** Opens a card with the kernels of this build alone. */
+  public static CudaKernels open(String library, int ordinal) {
+    return open(library, ordinal, Rivalry.NONE);
   }
 
   /** The card. */
@@ -54,9 +75,24 @@ public final class CudaKernels implements Kernels {
     return stage.device().card();
   }
 
+  /** Microseconds on the card from the beginning of the first kernel to the end of the last that {@code work} begins. */
+  public double microseconds(Runnable work) {
+    return stage.device().microseconds(work);
+  }
+
+  /** Bytes of the card's memory that nobody uses. */
+  public long freeBytes() {
+    return stage.device().use().freeMemory();
+  }
+
   @Override
   public String describe() {
     return card().describe();
+  }
+
+  @Override
+  public List<String> remarks() {
+    return stage.device().rivals() == null ? List.of() : stage.device().rivals().remarks();
   }
 
   @Override

@@ -219,18 +219,51 @@ final class Launcher {
     if (gridX != (int) gridX || gridY > 65535) {
       throw new IllegalArgumentException(op.name() + ": a grid of " + gridX + " x " + gridY + " blocks");
     }
-    for (int i = 0; i < chosen.entry().hidden(); i++) {
+    Rivals rivals = device.rivals();
+    if (rivals == null || !rivals.launch(this, chosen, (int) gridX, (int) gridY)) {
+      run(device.program().function(chosen), chosen, (int) gridX, (int) gridY);
+    }
+  }
+
+  /** Begins a function that takes the arguments of a kernel in that kernel's blocks. */
+  void run(MemorySegment function, Kernel like, int gridX, int gridY) {
+    for (int i = 0; i < like.entry().hidden(); i++) {
       values.setAtIndex(ValueLayout.JAVA_LONG, given + i, 0);
     }
     int code = device.use().launch(
-        device.program().function(chosen), (int) gridX, (int) gridY, 1, chosen.entry().block(), chosen.entry().shared(),
-        device.stream(), pointers);
+        function, gridX, gridY, 1, like.entry().block(), like.entry().shared(), device.stream(), pointers);
     if (code != 0) {
       throw device.fault("cuLaunchKernel", code);
     }
     if (WAIT) {
       device.synchronize();
     }
+  }
+
+  /** An argument's bits. */
+  long value(int parameter) {
+    return values.getAtIndex(ValueLayout.JAVA_LONG, parameter);
+  }
+
+  /** An argument's bits by its parameter's name, which the op has. */
+  long value(String parameter) {
+    for (int i = 0; i < given; i++) {
+      if (op.parameters().get(i).name().equals(parameter)) {
+        return value(i);
+      }
+    }
+    throw new IllegalStateException(op.name() + " has no parameter " + parameter + ": " + op.parameters());
+  }
+
+  /** Bytes that lie from an address argument to its tensor's end. */
+  long bytesBehind(int parameter) {
+    Tensor tensor = Objects.requireNonNull(tensors[parameter], () -> op.name() + ": argument " + parameter + " is no tensor");
+    return tensor.data().address() + tensor.bytes() - value(parameter);
+  }
+
+  /** Sends the next launches' accesses by this argument elsewhere. */
+  void redirect(int parameter, long address) {
+    values.setAtIndex(ValueLayout.JAVA_LONG, parameter, address);
   }
 
   /** The kernel that was launched last and its arguments, for messages. */

@@ -45,7 +45,7 @@ public final class Devices {
       throw new UserError("a card trains adapters, not whole weights; use finetuning_type: lora, or --device cpu");
     }
     try {
-      return CudaKernels.open(choice.driver().orElse(null), choice.ordinal());
+      return CudaKernels.open(choice.driver().orElse(null), choice.ordinal(), choice.rivalry());
     } catch (NativeException e) {
       throw new UserError("the card cannot be opened: " + e.getMessage(), e);
     }
@@ -57,7 +57,7 @@ public final class Devices {
       return cpu(threads);
     }
     try {
-      return CudaKernels.open(choice.driver().orElse(null), choice.ordinal());
+      return CudaKernels.open(choice.driver().orElse(null), choice.ordinal(), choice.rivalry());
     } catch (UserError | NativeException e) {
       if (choice.driver().isPresent()) {
         throw e instanceof UserError ? e : new UserError("the card cannot be opened: " + e.getMessage(), e);
