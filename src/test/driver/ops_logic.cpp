@@ -181,7 +181,8 @@ void counts(Decoder& d, Opcode& o, const Statement& s, Handler narrow, Handler w
 
 u32 Decoder::predicate(const Word& word) {
   const u32 reg = value({word.text, false}, 0);
-  if (!word.negated) return reg;
+  // The minus of the literal -1, "true", is no negation.
+  if (!word.negated || find_register(word.text) == kNone) return reg;
   const u32 inverse = temporary(0);
   emit(predicate_not);
   destination(inverse);

@@ -97,6 +97,9 @@ public final class Assistant implements AutoCloseable {
       if (adapter != null) {
         Adapters.load(adapter, decoder.parameters());
       }
+    } catch (RuntimeException | Error e) {
+      kernels.close();
+      throw e;
     }
     Set<Integer> stops = new HashSet<>(spec.eosIds());
     if (tokenizer.eosId() >= 0) {

@@ -45,23 +45,27 @@ final class RunSetup implements AutoCloseable {
 
   /** Reads the weights; what trains starts fresh, from an adapter or from a checkpoint, as the config says. */
   static RunSetup open(TrainConfig config, RunInputs inputs) {
-    return new RunSetup(config, inputs);
+    boolean full = config.method() == TrainConfig.Method.FULL;
+    Devices.Use use = full ? Devices.Use.FULL_TRAINING : Devices.Use.ADAPTERS_OR_GENERATION;
+    Kernels kernels = Devices.open(config.machine().device(), config.machine().threads(), use);
+    try {
+      return new RunSetup(config, inputs, kernels);
+    } catch (RuntimeException | Error e) {
+      kernels.close();
+      throw e;
+    }
   }
 
-  private RunSetup(TrainConfig config, RunInputs inputs) {
+  private RunSetup(TrainConfig config, RunInputs inputs, Kernels kernels) {
     this.config = config;
     this.inputs = inputs;
+    this.kernels = kernels;
     ModelSpec spec = inputs.spec();
     batches = inputs.batches();
     evaluation = inputs.evaluationBatches();
     totalSteps = config.schedule().maxSteps().orElseGet(() -> Math.toIntExact(batches.stepsFor(config.schedule().epochs())));
-    boolean full = config.method() == TrainConfig.Method.FULL;
-    kernels =
-        Devices.open(
-            config.machine().device(), config.machine().threads(),
-            full ? Devices.Use.FULL_TRAINING : Devices.Use.ADAPTERS_OR_GENERATION);
     PeftAdapter adapter = config.model().adapter().map(folder -> read(folder, spec)).orElse(null);
-    peft = full ? null : adapter == null ? freshConfig() : adapter.config();
+    peft = config.method() == TrainConfig.Method.FULL ? null : adapter == null ? freshConfig() : adapter.config();
     tuning = peft == null ? new Tuning.Full() : Adapters.tuning(spec, peft, dropout(adapter));
     step = chooseStep(spec);
     model = Model.open(kernels, spec, inputs.base(), tuning, storage(), step);
@@ -210,7 +214,7 @@ final class RunSetup implements AutoCloseable {
               case NF4 -> "in NF4";
               case NF4_DOUBLE -> "in double-quantised NF4";
             },
-            step.compute()));
+            activations()));
     lines.add(
         format(
             "trains   %s, %s parameters (%.2f %% of the model)",
@@ -226,6 +230,13 @@ final class RunSetup implements AutoCloseable {
         + (step.recompute() ? "; activations recomputed in backward" : ""));
     lines.add("device   " + kernels.describe());
     return lines;
+  }
+
+  /** The activations' dtype; with a word when it is not the one asked for. */
+  private String activations() {
+    String asked = config.model().computeDtype() == TrainConfig.ComputeDtype.BF16 ? "bf16" : "f32";
+    boolean other = config.origins().containsKey("compute_dtype") && !step.compute().toString().equals(asked);
+    return step.compute() + (other ? " (compute_dtype is for the CPU)" : "");
   }
 
   private static String kinds(Plan plan) {

@@ -168,10 +168,10 @@ class BadInputTest {
   void settingsThatAreNotThere() {
     assertThat(refused(llama().with("learning_rte", "1e-4")))
         .contains("run.yaml:11", "unknown key learning_rte", "did you mean learning_rate?");
-    assertThat(refused(llama().with("lora_target", "q_proj,query"))).contains("run.yaml:10", "`query`", "q_proj");
+    assertThat(refused(llama().with("lora_target", "q_proj,query"))).contains("run.yaml:11", "`query`", "q_proj");
     assertThat(refused(llama().with("model_name_or_path", folder.resolve("nowhere"))))
         .contains("run.yaml:1", "no folder");
-    assertThat(refused(llama().with("resume_from_checkpoint", true))).contains("run.yaml:10", "holds no checkpoint-N");
+    assertThat(refused(llama().with("resume_from_checkpoint", true))).contains("run.yaml:11", "holds no checkpoint-N");
     assertThat(refused(llama().with("adapter_name_or_path", folder.resolve("nowhere")))).contains("nowhere");
     assertThat(refused(llama()
         .with("adapter_name_or_path", Golden.committed("models/gemma2/golden/adapter_init").toAbsolutePath())))

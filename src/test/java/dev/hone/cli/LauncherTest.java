@@ -191,7 +191,7 @@ class LauncherTest {
   @Test
   void verifyEndsWithTheSummaryAndTheRunnersStatus() throws Exception {
     jdk("jvm/j", "25");
-    for (String tool : List.of("cmake", "make", "cc")) {
+    for (String tool : List.of("cmake", "make", "cc", "c++")) {
       script(tools().resolve(tool), "exit 0");
     }
     script(tools().resolve("mvn"),
