@@ -20,11 +20,6 @@ final class Weights implements WeightSource {
   }
 
   @Override
-  public boolean has(String name) {
-    return true;
-  }
-
-  @Override
   public Tensor tensor(String name, long... shape) {
     if (stored == DType.F32) {
       return new RandomWeights(arena, 1, 0.02f, 0).tensor(name, shape);
