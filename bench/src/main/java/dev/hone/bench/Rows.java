@@ -22,6 +22,7 @@ public final class Rows {
   static final String HEADER =
       "date,cpu,threads,isa,commit,op,shape,time_ms,spread,gflop_s,gb_s,tokens_s,"
           + "yardstick,yardstick_value,share,alloc_b_op";
+  private static final String MEMORY_HEADER = "date,cpu,threads,isa,commit,op,shape,plan_mib,heap_mib,peak_mib";
 
   private final Map<String, Double> roofline;
 
@@ -41,15 +42,36 @@ public final class Rows {
     String machine =
         String.join(",", List.of(args[3], args[4], args[5], isa, args[6]).stream().map(Rows::quoted).toList());
     Path csv = Path.of(args[2]);
-    List<String> lines = new ArrayList<>();
-    if (!Files.exists(csv)) {
-      lines.add(HEADER);
-    }
+    List<String> speed = new ArrayList<>();
+    List<String> memory = new ArrayList<>();
     for (JsonNode result : new ObjectMapper().readTree(Path.of(args[0]).toFile())) {
-      lines.add(machine + "," + rows.row(result));
+      if (result.path("mode").asText().equals("ss")) {
+        memory.add(machine + "," + memoryRow(result));
+      } else {
+        speed.add(machine + "," + rows.row(result));
+      }
+    }
+    append(csv, HEADER, speed);
+    append(csv.resolveSibling("memory.csv"), MEMORY_HEADER, memory);
+  }
+
+  private static void append(Path csv, String header, List<String> rows) throws IOException {
+    if (rows.isEmpty()) {
+      return;
+    }
+    List<String> lines = new ArrayList<>(rows);
+    if (!Files.exists(csv)) {
+      lines.addFirst(header);
     }
     Files.write(csv, lines, StandardOpenOption.CREATE, StandardOpenOption.APPEND);
-    System.out.println(csv + ": " + lines.size() + " lines");
+    System.out.println(csv + ": " + rows.size() + " rows");
+  }
+
+  /** Of MemoryBench, which runs once and whose time is of no interest. */
+  private static String memoryRow(JsonNode result) {
+    return String.join(
+        ",", op(result), quoted(String.join(" ", shape(result))), number(secondary(result, "plan")),
+        number(secondary(result, "heap")), number(secondary(result, "peak")));
   }
 
   /** The best figure of each name among lines of {@code name value}. */
@@ -62,10 +84,18 @@ public final class Rows {
     return best;
   }
 
-  private String row(JsonNode result) {
-    String op = result.path("benchmark").asText().replace("dev.hone.bench.", "");
+  private static String op(JsonNode result) {
+    return result.path("benchmark").asText().replace("dev.hone.bench.", "");
+  }
+
+  private static List<String> shape(JsonNode result) {
     List<String> shape = new ArrayList<>();
     result.path("params").properties().forEach(p -> shape.add(p.getKey() + "=" + p.getValue().asText()));
+    return shape;
+  }
+
+  private String row(JsonNode result) {
+    List<String> shape = shape(result);
     double[] samples = samples(result.path("primaryMetric"));
     double ops = median(samples);
     double spread = (samples[samples.length - 1] - samples[0]) / ops;
@@ -76,7 +106,7 @@ public final class Rows {
     double peak = yardstick.isEmpty() ? Double.NaN : roofline.get(yardstick);
     double share = (gflops > 0 ? gflops : gbytes) / peak;
     return String.join(
-        ",", op, quoted(String.join(" ", shape)), number(1e3 / ops), number(spread), number(gflops),
+        ",", op(result), quoted(String.join(" ", shape)), number(1e3 / ops), number(spread), number(gflops),
         number(gbytes), number(tokens), yardstick, number(peak), number(share),
         number(secondary(result, "gc.alloc.rate.norm")));
   }
