@@ -33,14 +33,16 @@ public final class Hone {
   }
 
   /**
-   * Opens a model for conversations and continuations, on a card where there is one, else on the CPU in f32; the template is chosen by the model.
+   * Opens a model for conversations and continuations, on a card where there is one, else on the CPU in f32; the
+   * template is chosen by the model.
    *
    * @param model folder of a Hugging Face model
    * @param adapter folder of a PEFT adapter, such as the output_dir of a run
    */
   public static Assistant open(Path model, Optional<Path> adapter) {
+    DeviceChoice automatic = DeviceChoice.parse("auto").orElseThrow();
     return Assistant.open(
-        new Assistant.Options(model, adapter, Optional.empty(), Storage.AS_STORED, DType.F32, 0, DeviceChoice.parse("auto").orElseThrow(), 0),
+        new Assistant.Options(model, adapter, Optional.empty(), Storage.AS_STORED, DType.F32, 0, automatic, 0),
         true);
   }
 }

@@ -14,7 +14,7 @@ import picocli.CommandLine.Mixin;
 /** {@code hone doctor}: what Hone finds on this machine. */
 @Command(
     name = "doctor",
-    description = "Show what Hone finds on this machine: JDK, CPU, memory, native library, cards, and what would run where.")
+    description = "Show what Hone finds: JDK, CPU, memory, native library, cards; and what would run where.")
 final class DoctorCommand implements Callable<Integer> {
   @Mixin private DeviceOptions device;
 

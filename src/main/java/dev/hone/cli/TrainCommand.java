@@ -33,7 +33,8 @@ final class TrainCommand implements Callable<Integer> {
   @Option(names = "--resume", description = "Continue the newest checkpoint of output_dir.")
   private boolean resume;
 
-  @Option(names = "--device", paramLabel = "DEVICE", description = "auto, cpu, cuda or cuda:N; the same as device=DEVICE.")
+  @Option(names = "--device", paramLabel = "DEVICE",
+      description = "auto, cpu, cuda or cuda:N; the same as device=DEVICE.")
   private Optional<String> device = Optional.empty();
 
   @Option(names = "--driver", paramLabel = "PATH",

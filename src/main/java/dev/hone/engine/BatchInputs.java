@@ -6,8 +6,8 @@ import dev.hone.tensor.Tensor;
 import java.lang.foreign.Arena;
 
 /**
- * The token stream's inputs of a step: ids, positions and targets (M) and the documents' bounds (n+1), i32. A micro-batch is written
- * on the host and copied from there, in one piece each, to where the kernels read.
+ * The token stream's inputs of a step: ids, positions and targets (M) and the documents' bounds (n+1), i32. A
+ * micro-batch is written on the host and copied from there, in one piece each, to where the kernels read.
  */
 final class BatchInputs {
   private final Input ids;

@@ -13,7 +13,8 @@ import java.util.List;
  * <p>Letters: M tokens (documents laid end to end, no padding), C hidden, H heads, KV key/value heads, D head dim, I intermediate,
  * V vocabulary, R rank. {@code =} overwritten, {@code +=} accumulated. Arguments said to be nullable may be null; every other one
  * may not. Tensors lie in {@link #memory}; {@link #resident}, {@link #countNonFinite}, {@link #cast} and {@link #nf4Quantize} also
- * read from the host, where the weights of files are mapped. Every method throws {@link NativeException} when the device refuses its arguments, before computing anything.
+ * read from the host, where the weights of files are mapped. Every method throws {@link NativeException} when the device refuses its
+ * arguments, before computing anything.
  */
 public interface Kernels extends AutoCloseable {
 

@@ -4,8 +4,9 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 
 /**
- * Where the elements of tensors lie: the machine's own memory, or a card's. Segments of a space other than {@link #HOST} are addresses
- * for that device's kernels; the host reaches them only through these copies, which are complete when they return.
+ * Where the elements of tensors lie: the machine's own memory, or a card's. Segments of a space other than {@link
+ * #HOST} are addresses for that device's kernels; the host reaches them only through these copies, which are complete
+ * when they return.
  */
 public interface MemorySpace {
   /** The machine's own memory. */

@@ -3,10 +3,10 @@ package dev.hone.train;
 import dev.hone.tensor.DType;
 
 /**
- * Dynamic loss scaling for f16 activations (Micikevicius et al. 2018, section 3.2), whose gradients would else fall below 6e-8, the
- * smallest f16. Gradients are computed times the scale and divided by it before anything looks at them. When they overflow the scale
- * is halved and the same step is done again, so that no step is lost; after {@value #GROWTH_INTERVAL} steps without overflow it is
- * doubled. For other dtypes the scale is 1 and stays.
+ * Dynamic loss scaling for f16 activations (Micikevicius et al. 2018, section 3.2), whose gradients would else fall
+ * below 6e-8, the smallest f16. Gradients are computed times the scale and divided by it before anything looks at them.
+ * When they overflow the scale is halved and the same step is done again, so that no step is lost; after {@value
+ * #GROWTH_INTERVAL} steps without overflow it is doubled. For other dtypes the scale is 1 and stays.
  */
 final class LossScale {
   private static final float FIRST = 65536;
@@ -49,7 +49,10 @@ final class LossScale {
     return dynamic && value > LEAST;
   }
 
-  /** Takes note of a step's unscaled gradient norm; false when the step must be done again, at the scale that is now lower. */
+  /**
+   * Takes note of a step's unscaled gradient norm; false when the step must be done again, at the scale that is now
+   * lower.
+   */
   boolean accepts(double norm) {
     if (!Double.isFinite(norm) && canFall()) {
       value /= 2;

@@ -21,12 +21,12 @@ import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.MethodSource;
 
 /**
- * Losses and every LoRA gradient of the golden models through the committed PTX, in the 16-bit dtype of the card, against
- * transformers + PEFT in fp32.
+ * Losses and every LoRA gradient of the golden models through the committed PTX, in the 16-bit dtype of the card,
+ * against transformers + PEFT in fp32.
  *
- * <p>The bounds are those of 16-bit arithmetic: the CPU's kernels in bf16 are off by up to 0.1 % of the loss, and turn the gradient
- * of one q or k projection by an angle whose cosine is 0.9984 (qwen2), since attention over random weights is nearly uniform and its
- * gradient a small difference. f16 has three more bits.
+ * <p>The bounds are those of 16-bit arithmetic: the CPU's kernels in bf16 are off by up to 0.1 % of the loss, and turn
+ * the gradient of one q or k projection by an angle whose cosine is 0.9984 (qwen2), since attention over random weights
+ * is nearly uniform and its gradient a small difference. f16 has three more bits.
  */
 class CardGoldenTest {
   private static final double LOSS = 1e-2;
@@ -81,7 +81,8 @@ class CardGoldenTest {
         }
         assertThat(all.value()).as(at + " all gradients").isGreaterThan(bound);
         System.out.printf(
-            "%s: loss %.5f for %.5f, cosine of all gradients %.5f, of the worst %.5f%n", at, loss, want, all.value(), least);
+            "%s: loss %.5f for %.5f, cosine of all gradients %.5f, of the worst %.5f%n", at, loss, want, all.value(),
+            least);
         assertThat(model.evaluate(batch) / batch.validTargets()).as(at + " eval loss").isEqualTo(loss);
       }
     }

@@ -13,8 +13,8 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 
 /**
- * The stand-in driver of src/test/driver, which runs the committed PTX on the CPU. It is the file of the system property
- * {@code hone.standin}; a test that needs it is skipped, with the reason, where it was not built.
+ * The stand-in driver of src/test/driver, which runs the committed PTX on the CPU. It is the file of the system
+ * property {@code hone.standin}; a test that needs it is skipped, with the reason, where it was not built.
  */
 public final class StandIn {
   private static final String PROPERTY = "hone.standin";

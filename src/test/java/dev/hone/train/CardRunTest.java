@@ -16,7 +16,9 @@ import org.junit.jupiter.params.provider.CsvSource;
 
 /** Runs of the trainer on a card, by its front door, through the stand-in driver. */
 class CardRunTest {
-  /** Rounding to 16 bits moves each loss by 0.1 % (CardGoldenTest); twenty steps let the two runs drift apart a little. */
+  /**
+   * Rounding to 16 bits moves each loss by 0.1 % (CardGoldenTest); twenty steps let the two runs drift apart a little.
+   */
   private static final double LOSS = 0.02;
 
   @TempDir Path folder;

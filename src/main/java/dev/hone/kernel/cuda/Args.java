@@ -4,7 +4,9 @@ import dev.hone.kernel.NativeException;
 import dev.hone.tensor.DType;
 import dev.hone.tensor.Tensor;
 
-/** Checks of arguments, with the words of libhone: op, tensor, got and want. Nothing is launched before all have passed. */
+/**
+ * Checks of arguments, with the words of libhone: op, tensor, got and want. Nothing is launched before all have passed.
+ */
 final class Args {
   /** HONE_BAD_ARGUMENT and HONE_UNSUPPORTED of hone.h. */
   private static final int BAD_ARGUMENT = 1;
@@ -76,7 +78,8 @@ final class Args {
   static void frozen(String op, Tensor gradient) {
     if (gradient != null) {
       throw new NativeException(
-          UNSUPPORTED, op + ": " + gradient + ": a card trains adapters, not whole weights; use finetuning_type: lora or --device cpu");
+          UNSUPPORTED,
+          op + ": " + gradient + ": a card trains adapters, not whole weights; use finetuning_type: lora or --device cpu");
     }
   }
 

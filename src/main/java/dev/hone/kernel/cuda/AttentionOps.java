@@ -5,8 +5,8 @@ import dev.hone.tensor.DType;
 import dev.hone.tensor.Tensor;
 
 /**
- * Causal attention over packed documents, and over a cache. The bounds of each token's document are made in the workspace before each
- * call: seg0 (M) its first token, seg1 (M) one past its last.
+ * Causal attention over packed documents, and over a cache. The bounds of each token's document are made in the
+ * workspace before each call: seg0 (M) its first token, seg1 (M) one past its last.
  */
 final class AttentionOps {
   private final Stage stage;

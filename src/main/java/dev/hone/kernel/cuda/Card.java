@@ -57,7 +57,8 @@ public record Card(
     return new Card(
         ordinal, device, driver.deviceName(device), driver.attribute(CAPABILITY_MAJOR, device),
         driver.attribute(CAPABILITY_MINOR, device), driver.deviceMemory(device),
-        driver.attribute(MULTIPROCESSOR_COUNT, device), driver.attribute(SHARED_PER_BLOCK_OPTIN, device), driver.version());
+        driver.attribute(MULTIPROCESSOR_COUNT, device), driver.attribute(SHARED_PER_BLOCK_OPTIN, device),
+        driver.version());
   }
 
   /**

@@ -24,8 +24,8 @@ final class CodeBooks {
   }
 
   /**
-   * Decade d = 0..6 spans 10^(d-7) .. 10^(d-6) with 2^d values (2^(d+1) when there is no sign to keep), the means of neighbours on an
-   * even grid; with a sign both of all 127, then 0 and 1; without one 0, the 254, 1.
+   * Decade d = 0..6 spans 10^(d-7) .. 10^(d-6) with 2^d values (2^(d+1) when there is no sign to keep), the means of
+   * neighbours on an even grid; with a sign both of all 127, then 0 and 1; without one 0, the 254, 1.
    */
   private static float[] dynamic(boolean isSigned) {
     float[] map = new float[256];
@@ -45,7 +45,9 @@ final class CodeBooks {
     return map;
   }
 
-  /** Point i of n evenly spaced ones on [0.1, 1], counted from the nearer end and rounded once, as torch.linspace does. */
+  /**
+   * Point i of n evenly spaced ones on [0.1, 1], counted from the nearer end and rounded once, as torch.linspace does.
+   */
   private static float gridPoint(int i, int n) {
     float step = (1.0f - 0.1f) / (n - 1);
     return i < n / 2 ? Math.fma(step, i, 0.1f) : Math.fma(-step, n - i - 1, 1.0f);

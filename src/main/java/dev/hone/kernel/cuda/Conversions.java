@@ -9,11 +9,14 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 
 /**
- * Casts, copies, quantisation and counts. A source on the host is a file's weight, read once when a model is opened: it goes through
- * a passing buffer on the card in chunks, so that the card holds no second copy of it.
+ * Casts, copies, quantisation and counts. A source on the host is a file's weight, read once when a model is opened: it
+ * goes through a passing buffer on the card in chunks, so that the card holds no second copy of it.
  */
 final class Conversions {
-  /** Of a source on the host: small beside any card, long beside the start of a copy. A multiple of every block in elements. */
+  /**
+   * Of a source on the host: small beside any card, long beside the start of a copy. A multiple of every block in
+   * elements.
+   */
   private static final long CHUNK_BYTES = 32 << 20;
 
   private final Stage stage;
@@ -68,7 +71,8 @@ final class Conversions {
     long inAt = in.dtype().bytes(inFirst);
     if (out.dtype() == in.dtype()) {
       CudaDevice device = stage.device();
-      device.use().copy(out.data().address() + outAt, in.data().address() + inAt, out.dtype().bytes(n), device.stream());
+      long target = out.data().address() + outAt;
+      device.use().copy(target, in.data().address() + inAt, out.dtype().bytes(n), device.stream());
     } else {
       stage.begin(castOp(in.dtype(), out.dtype()), out.dtype()).tensor(out, outAt).tensor(in, inAt).count(n).flat(n);
     }
@@ -88,7 +92,8 @@ final class Conversions {
     Args.matrix(op, in, in.dtype(), Args.ANY, Args.ANY);
     Args.matrix(op, out, out.dtype(), Args.ANY, in.shape(1));
     long rows = Math.min(out.shape(0) - outRow, in.shape(0) - inRow);
-    Args.require(outRow >= 0 && inRow >= 0 && rows > 0, op, "row " + inRow + " of " + in + " to row " + outRow + " of " + out);
+    Args.require(
+        outRow >= 0 && inRow >= 0 && rows > 0, op, "row " + inRow + " of " + in + " to row " + outRow + " of " + out);
     long columns = in.shape(1);
     cast(out, outRow * columns, in, inRow * columns, rows * columns);
   }
@@ -159,8 +164,10 @@ final class Conversions {
   }
 
   private Tensor copy(Tensor source, Arena arena) {
-    return source == null
-        ? null
-        : Tensor.allocate(stage.device().memory(), arena, source.name(), source.dtype(), source.shape()).copyFrom(source);
+    if (source == null) {
+      return null;
+    }
+    CudaMemory memory = stage.device().memory();
+    return Tensor.allocate(memory, arena, source.name(), source.dtype(), source.shape()).copyFrom(source);
   }
 }

@@ -58,7 +58,8 @@ final class CrossEntropyOp {
     long vocab = u.shape(0);
     long rowBytes = HALF * h.shape(1);
     Args.dtype(op, scratch, DType.U8);
-    Args.require(scratch.bytes() >= scratchBytes(m, vocab), op, scratch + ", want " + scratchBytes(m, vocab) + " bytes");
+    long wanted = scratchBytes(m, vocab);
+    Args.require(scratch.bytes() >= wanted, op, scratch + ", want " + wanted + " bytes");
     long chunk = chunk(m, vocab);
     for (long row = 0; row < m; row += chunk) {
       long rows = Math.min(chunk, m - row);

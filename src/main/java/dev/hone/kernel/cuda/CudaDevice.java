@@ -8,8 +8,8 @@ import java.util.List;
 import java.util.Locale;
 
 /**
- * An opened card: its primary context, one stream on which kernels and copies follow each other, its memory and the PTX loaded on it.
- * Any thread may use it, one at a time.
+ * An opened card: its primary context, one stream on which kernels and copies follow each other, its memory and the PTX
+ * loaded on it. Any thread may use it, one at a time.
  */
 final class CudaDevice implements AutoCloseable {
   /** The CUDA version whose driver takes the PTX that Hone ships: 7.8, of CUDA 11.8. */
@@ -64,7 +64,8 @@ final class CudaDevice implements AutoCloseable {
     card.tier();
     if (card.driverVersion() < LEAST_DRIVER) {
       throw UserError.of(
-          "the NVIDIA driver serves CUDA %s; Hone wants %s or newer (driver 520): update the driver, or use --device cpu",
+          "the NVIDIA driver serves CUDA %s; Hone wants %s or newer (driver 520): update the driver, or use"
+              + " --device cpu",
           card.cudaVersion(), Card.version(LEAST_DRIVER));
     }
   }
@@ -120,7 +121,9 @@ final class CudaDevice implements AutoCloseable {
     }
   }
 
-  /** Microseconds on the card from the beginning of the first kernel to the end of the last that {@code work} launches. */
+  /**
+   * Microseconds on the card from the beginning of the first kernel to the end of the last that {@code work} launches.
+   */
   double microseconds(Runnable work) {
     use();
     MemorySegment from = driver.createEvent();
@@ -137,7 +140,7 @@ final class CudaDevice implements AutoCloseable {
     }
   }
 
-  /** The failure of a call that begins or ends kernels; with the last one's name and arguments. */
+  /** The failure of a call that begins or awaits kernels, with the last one's name and arguments. */
   NativeException fault(String call, int code) {
     lost = true;
     return driver.failed(call, code, program.launcher().lastLaunch());

@@ -14,8 +14,9 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * The op contract on a card, composed of the kernels of {@code ptx/}: bf16 activations from compute capability 8.0 on, f16 on 7.5.
- * Ops begin in order and do not wait; reading a tensor on the host does. What trains whole weights is refused.
+ * The op contract on a card, composed of the kernels of {@code ptx/}: bf16 activations from compute capability 8.0 on,
+ * f16 on 7.5. Ops begin in order and do not wait; reading a tensor on the host does. What trains whole weights is
+ * refused.
  */
 public final class CudaKernels implements Kernels {
   private final Stage stage;
@@ -40,7 +41,8 @@ public final class CudaKernels implements Kernels {
    * @param library of the driver, by path or name; null: the system's own
    * @param ordinal number of the card with that driver
    * @param rivalry who may replace the kernels of this build
-   * @throws UserError when there is no driver, no such card, one of the two is too old, or a rival that must be used is missing
+   * @throws UserError when there is no driver, no such card, one of the two is too old, or a rival that must be used is
+   *     missing
    */
   public static CudaKernels open(String library, int ordinal, Rivalry rivalry) {
     return open(library, ordinal, rivalry, UserCache.folder(), System.getenv());
@@ -58,7 +60,11 @@ public final class CudaKernels implements Kernels {
     if (ordinal >= cards.size()) {
       throw UserError.of(
           "there is no cuda:%d; the NVIDIA driver has %s", ordinal,
-          cards.isEmpty() ? "no card: use --device cpu" : cards.size() == 1 ? "one card, cuda:0" : cards.size() + " cards");
+          switch (cards.size()) {
+            case 0 -> "no card: use --device cpu";
+            case 1 -> "one card, cuda:0";
+            default -> cards.size() + " cards";
+          });
     }
     CudaDevice device = new CudaDevice(driver, cards.get(ordinal), Manifest.ofBuild());
     device.rivals(Rivals.of(device, rivalry, cache, environment));
@@ -75,7 +81,9 @@ public final class CudaKernels implements Kernels {
     return stage.device().card();
   }
 
-  /** Microseconds on the card from the beginning of the first kernel to the end of the last that {@code work} begins. */
+  /**
+   * Microseconds on the card from the beginning of the first kernel to the end of the last that {@code work} begins.
+   */
   public double microseconds(Runnable work) {
     return stage.device().microseconds(work);
   }
@@ -251,8 +259,8 @@ public final class CudaKernels implements Kernels {
     Args.elements(op, dup, stage.compute(), n);
     Args.elements(op, gate, stage.compute(), n);
     Args.elements(op, up, stage.compute(), n);
-    stage.begin("gated_bwd").tensor(dgate).tensor(dup).tensor(dy).tensor(gate).tensor(up).count(n).dim(activation.code())
-        .flat(n);
+    stage.begin("gated_bwd").tensor(dgate).tensor(dup).tensor(dy).tensor(gate).tensor(up).count(n)
+        .dim(activation.code()).flat(n);
   }
 
   @Override
@@ -292,7 +300,8 @@ public final class CudaKernels implements Kernels {
   @Override
   public void softcapForward(Tensor z, float logitScale, float softcap) {
     Args.dtype("softcap_forward", z, DType.F32);
-    stage.begin("softcap_fwd", DType.F32).tensor(z).count(z.elements()).real(logitScale).real(softcap).flat(z.elements());
+    long n = z.elements();
+    stage.begin("softcap_fwd", DType.F32).tensor(z).count(n).real(logitScale).real(softcap).flat(n);
   }
 
   @Override
@@ -334,7 +343,8 @@ public final class CudaKernels implements Kernels {
     Args.require(step >= 1, op, "step " + step + ", want 1 or more");
     stage.begin("adamw_8bit", DType.F32).tensor(p).tensor(m).tensor(v).tensor(mAbsmax).tensor(vAbsmax).tensor(grad)
         .tensor(stage.fixed().signed()).tensor(stage.fixed().unsigned()).count(n).real(lr).real(beta1).real(beta2)
-        .real(eps).real(weightDecay).real(gradScale).real(correction(beta1, step)).real(correction(beta2, step)).flat(n);
+        .real(eps).real(weightDecay).real(gradScale).real(correction(beta1, step)).real(correction(beta2, step))
+        .flat(n);
   }
 
   @Override
@@ -343,7 +353,9 @@ public final class CudaKernels implements Kernels {
     unsignedMap.set(CodeBooks.unsigned());
   }
 
-  /** 1 - beta^t in f64, of the beta that was written: the decimal of at most 7 places behind the float, as in adamw.c. */
+  /**
+   * 1 - beta^t in f64, of the beta that was written: the decimal of at most 7 places behind the float, as in adamw.c.
+   */
   private static float correction(float beta, long step) {
     double decimal = Math.rint(beta * 1e7) / 1e7;
     return (float) (1 - Math.pow((float) decimal == beta ? decimal : beta, step));

@@ -9,8 +9,8 @@ import java.lang.foreign.ValueLayout;
 import java.util.Locale;
 
 /**
- * A card's memory. Copies go through one pinned buffer in two halves, one of which the host fills or empties while the other travels;
- * they are ordered with the kernels of the compute stream and complete when they return.
+ * A card's memory. Copies go through one pinned buffer in two halves, one of which the host fills or empties while the
+ * other travels; they are ordered with the kernels of the compute stream and complete when they return.
  */
 final class CudaMemory implements MemorySpace {
   /** Of each half: long enough that starting a copy (about 10 us) is small beside its 80 us at 25 GB/s. */

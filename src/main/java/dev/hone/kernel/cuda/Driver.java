@@ -6,8 +6,9 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 
 /**
- * An initialised CUDA driver: its functions with every result checked. A call that fails throws a {@link NativeException} that names
- * the call, the code by the driver's own name and what was asked of it. Used by one thread at a time.
+ * An initialised CUDA driver: its functions with every result checked. A call that fails throws a {@link
+ * NativeException} that names the call, the code by the driver's own name and what was asked of it. Used by one thread
+ * at a time.
  */
 final class Driver {
   /** CUDA_ERROR_OUT_OF_MEMORY. */
@@ -466,7 +467,10 @@ final class Driver {
   private String text(int code, boolean name) {
     int status;
     try {
-      status = name ? (int) api.getErrorName.invokeExact(code, result) : (int) api.getErrorString.invokeExact(code, result);
+      status =
+          name
+              ? (int) api.getErrorName.invokeExact(code, result)
+              : (int) api.getErrorString.invokeExact(code, result);
     } catch (Throwable t) {
       throw mismatch(name ? "cuGetErrorName" : "cuGetErrorString", t);
     }

@@ -14,8 +14,9 @@ import java.lang.foreign.SymbolLookup;
 import java.lang.invoke.MethodHandle;
 
 /**
- * The functions of the CUDA driver API that Hone calls, one handle each. Every one returns a CUresult. A CUdeviceptr is JAVA_LONG,
- * CUmodule, CUfunction, CUstream, CUevent and CUcontext are ADDRESS, a CUdevice is JAVA_INT; the names carry the versions of cuda.h.
+ * The functions of the CUDA driver API that Hone calls, one handle each. Every one returns a CUresult. A CUdeviceptr is
+ * JAVA_LONG, CUmodule, CUfunction, CUstream, CUevent and CUcontext are ADDRESS, a CUdevice is JAVA_INT; the names carry
+ * the versions of cuda.h.
  */
 final class DriverApi {
   final MethodHandle init;
@@ -95,8 +96,8 @@ final class DriverApi {
     eventSynchronize = function("cuEventSynchronize", ADDRESS);
     eventElapsedTime = function("cuEventElapsedTime", ADDRESS, ADDRESS, ADDRESS);
     launchKernel = function(
-        "cuLaunchKernel", ADDRESS, JAVA_INT, JAVA_INT, JAVA_INT, JAVA_INT, JAVA_INT, JAVA_INT, JAVA_INT, ADDRESS, ADDRESS,
-        ADDRESS);
+        "cuLaunchKernel", ADDRESS, JAVA_INT, JAVA_INT, JAVA_INT, JAVA_INT, JAVA_INT, JAVA_INT, JAVA_INT, ADDRESS,
+        ADDRESS, ADDRESS);
   }
 
   /**
@@ -110,7 +111,8 @@ final class DriverApi {
     try {
       lookup = SymbolLookup.libraryLookup(library, Arena.global());
     } catch (IllegalArgumentException e) {
-      throw new UserError("no NVIDIA driver: " + library + " cannot be loaded; install the driver, or use --device cpu", e);
+      throw new UserError(
+          "no NVIDIA driver: " + library + " cannot be loaded; install the driver, or use --device cpu", e);
     }
     return new DriverApi(library, lookup);
   }

@@ -9,9 +9,9 @@ import java.lang.foreign.ValueLayout;
 import java.util.Objects;
 
 /**
- * Launches kernels: {@code begin(op)}, the op's arguments in order, then the grid. Each argument is checked against the manifest's
- * type as it is given, and their number before the launch. Everything lies in one parameter block that the driver reads during the
- * launch, so a launch allocates nothing.
+ * Launches kernels: {@code begin(op)}, the op's arguments in order, then the grid. Each argument is checked against the
+ * manifest's type as it is given, and their number before the launch. Everything lies in one parameter block that the
+ * driver reads during the launch, so a launch allocates nothing.
  */
 final class Launcher {
   private static final int MOST = 40;
@@ -27,6 +27,8 @@ final class Launcher {
 
   /** HONE_CUDA_WAIT=1 waits for each kernel, so that a fault names the kernel that made it and not a later one. */
   private static final boolean WAIT = "1".equals(System.getenv("HONE_CUDA_WAIT"));
+
+  private static final String WAIT_HINT = "HONE_CUDA_WAIT=1 tells whether it was this one";
 
   private final CudaDevice device;
   private final MemorySegment values;
@@ -146,8 +148,8 @@ final class Launcher {
   }
 
   /**
-   * The kernel whose divisibility the arguments meet and whose constant {@code least} is at least {@code wanted}, with the least work:
-   * the waves of blocks over the multiprocessors times what a tile of BM x BN costs, padding included.
+   * The kernel whose divisibility the arguments meet and whose constant {@code least} is at least {@code wanted}, with
+   * the least work: the waves of blocks over the multiprocessors times what a tile of BM x BN costs, padding included.
    *
    * @param columns 1: tiles run along the rows alone
    * @param batches how often the tiles are repeated along another axis of the grid
@@ -211,7 +213,8 @@ final class Launcher {
   void launch(Kernel chosen, long gridX, long gridY) {
     kernel = Objects.requireNonNull(chosen);
     if (given != op.parameters().size() || !fits(chosen)) {
-      throw new IllegalStateException(op.name() + ": " + arguments() + " for " + chosen.entry().entry() + " " + op.parameters());
+      throw new IllegalStateException(
+          op.name() + ": " + arguments() + " for " + chosen.entry().entry() + " " + op.parameters());
     }
     if (gridX == 0 || gridY == 0) {
       return;
@@ -257,7 +260,8 @@ final class Launcher {
 
   /** Bytes that lie from an address argument to its tensor's end. */
   long bytesBehind(int parameter) {
-    Tensor tensor = Objects.requireNonNull(tensors[parameter], () -> op.name() + ": argument " + parameter + " is no tensor");
+    Tensor tensor = Objects.requireNonNull(tensors[parameter], () -> op.name() + ": argument " + parameter
+        + " is no tensor");
     return tensor.data().address() + tensor.bytes() - value(parameter);
   }
 
@@ -268,7 +272,9 @@ final class Launcher {
 
   /** The kernel that was launched last and its arguments, for messages. */
   String lastLaunch() {
-    return kernel == null ? "no kernel yet" : "last kernel " + kernel.entry().entry() + " with " + arguments();
+    return kernel == null
+        ? "no kernel yet"
+        : "last kernel " + kernel.entry().entry() + " with " + arguments() + (WAIT ? "" : "; " + WAIT_HINT);
   }
 
   private String arguments() {

@@ -4,14 +4,15 @@ import dev.hone.tensor.DType;
 import dev.hone.tensor.Tensor;
 
 /**
- * The low-rank branch: y += s u B^T with u = d(x) A^T / (1-p), and its gradients. d masks x by dropout; 1/(1-p) multiplies sums.
+ * The low-rank branch: y += s u B^T with u = d(x) A^T / (1-p), and its gradients. d masks x by dropout; 1/(1-p)
+ * multiplies sums.
  *
  * <pre>
  *   e  = s dy B                    dA += e^T d(x) / (1-p)      dB += s dy^T u      dx += d'(e A) / (1-p)
  * </pre>
  *
- * Gradients are sums over tokens: the tokens are split, each split leaves its part in the workspace, and the parts are added in
- * order. Ranks above what the kernels hold go in chunks.
+ * Gradients are sums over tokens: the tokens are split, each split leaves its part in the workspace, and the parts are
+ * added in order. Ranks above what the kernels hold go in chunks.
  */
 final class LoraProducts {
   private static final int HALF = 2;
@@ -110,8 +111,8 @@ final class LoraProducts {
       Tensor parts = stage.workspace("lora_backward", partBytes);
       long rows = splitRows(m, k, parts.bytes() / partBytes);
       long splits = Math.ceilDiv(m, rows);
-      Launcher launch = stage.begin("lora_grad").tensor(parts).tensor(e, HALF * first).tensor(x).dim(m).dim(k).dim(ranks)
-          .dim(r).dim(rows).real(dropout).bits(seed);
+      Launcher launch = stage.begin("lora_grad").tensor(parts).tensor(e, HALF * first).tensor(x).dim(m).dim(k)
+          .dim(ranks).dim(r).dim(rows).real(dropout).bits(seed);
       Program.Kernel kernel = launch.choose(1, k, splits, "R", (int) ranks, -1);
       launch.launch(kernel, Math.ceilDiv(k, (long) kernel.entry().constant("BN")), splits);
       stage.begin("lora_reduce", DType.F32).tensor(g, DType.F32.bytes(transposed ? first : first * ldg)).tensor(parts)

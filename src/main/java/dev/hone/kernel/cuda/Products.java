@@ -8,12 +8,12 @@ import dev.hone.tensor.Tensor;
  * Products with a frozen weight W (N,K), in the compute dtype or NF4.
  *
  * <pre>
- *   forward   y (M,N)  = x W^T + bias     NF4: slabs of rows of W, each dequantised into the workspace and multiplied at once
+ *   forward   y (M,N)  = x W^T + bias     NF4: slabs of rows of W, each dequantised into the workspace and used at once
  *   backward  dx (M,K) (+)= dy W          NF4: slabs of columns of W, so that dx needs no sum over slabs
  * </pre>
  *
- * A slab is at most {@value #SLAB} bytes: it stays in the second-level cache between the two kernels, and W never exists whole.
- * Up to {@value #GEMV_ROWS} rows of x take kernels that read W once without tensor cores.
+ * A slab is at most {@value #SLAB} bytes: it stays in the second-level cache between the two kernels, and W never
+ * exists whole. Up to {@value #GEMV_ROWS} rows of x take kernels that read W once without tensor cores.
  */
 final class Products {
   private static final long SLAB = 16 << 20;

@@ -60,7 +60,9 @@ final class Program implements AutoCloseable {
       return kernels.getFirst();
     }
 
-    /** Whether a kernel reads single elements, where another one of this op asks for aligned memory to read 16 bytes. */
+    /**
+     * Whether a kernel reads single elements, where another one of this op asks for aligned memory to read 16 bytes.
+     */
     boolean isElementwise(Kernel kernel) {
       return aligned && kernel.divisors[0] < VECTOR;
     }
@@ -105,7 +107,8 @@ final class Program implements AutoCloseable {
     tier = device.card().tier();
     files = manifest.files();
     for (Entry entry : manifest.entries()) {
-      if (entry.tier().equals(tier.target()) && entry.shared() + entry.staticShared() <= device.card().sharedPerBlock()) {
+      boolean fits = entry.shared() + entry.staticShared() <= device.card().sharedPerBlock();
+      if (entry.tier().equals(tier.target()) && fits) {
         ops.computeIfAbsent(entry.op(), name -> new HashMap<>())
             .computeIfAbsent(dtype(entry.dtype()), d -> new Op(entry))
             .add(new Kernel(entry));

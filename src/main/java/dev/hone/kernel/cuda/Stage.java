@@ -6,7 +6,8 @@ import dev.hone.tensor.Tensor;
 import java.lang.foreign.Arena;
 
 /**
- * Where ops run: an opened card, the plan's workspace on it, and a little scratch and the code books that every op shares.
+ * Where ops run: an opened card, the plan's workspace on it, and a little scratch and the code books that every op
+ * shares.
  *
  * @param workspace of the plan, null before one is given
  * @param fixed what lives as long as the card

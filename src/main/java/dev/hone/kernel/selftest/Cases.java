@@ -130,7 +130,8 @@ final class Cases {
   }
 
   private void loras() {
-    for (long[] s : new long[][] {{64, 64, 128, 16}, {33, 50, 70, 8}, {130, 96, 64, 40}, {20, 40, 48, 3}, {17, 32, 32, 150}}) {
+    long[][] shapes = {{64, 64, 128, 16}, {33, 50, 70, 8}, {130, 96, 64, 40}, {20, 40, 48, 3}, {17, 32, 32, 150}};
+    for (long[] s : shapes) {
       for (float dropout : new float[] {0, 0.3f}) {
         long m = s[0];
         long n = s[1];

@@ -16,10 +16,10 @@ import java.util.function.Consumer;
 /**
  * Runs every op of a device beside the plain f32 reference, on the same inputs.
  *
- * <p>The bound follows FlashAttention's rule: an output may be off by twice what a naive computation in the same precision makes of
- * it, a gradient by three times. The naive computation is the reference's in bf16, each tensor rounded; in another dtype its error is
- * taken as that times the ratio of the unit roundoffs. {@link #FLOOR} is added for what no 16-bit rounding explains: f32 sums in
- * another order, and a card's approximate exp and division.
+ * <p>The bound follows FlashAttention's rule: an output may be off by twice what a naive computation in the same
+ * precision makes of it, a gradient by three times. The naive computation is the reference's in bf16, each tensor
+ * rounded; in another dtype its error is taken as that times the ratio of the unit roundoffs. {@link #FLOOR} is added
+ * for what no 16-bit rounding explains: f32 sums in another order, and a card's approximate exp and division.
  */
 public final class SelfTest {
   /** Of the largest value: some 2^7 sums and approximations that are each off by 2^-23. */
@@ -98,7 +98,8 @@ public final class SelfTest {
       double rounding = difference(naive.get(i).values(), output.values()) / largest;
       rows.add(
           new Row(
-              one.op(), one.shape(), output.name(), dtype, error, bound(output.kind(), rounding, dtype), done.millis, null));
+              one.op(), one.shape(), output.name(), dtype, error, bound(output.kind(), rounding, dtype), done.millis,
+              null));
     }
     return rows;
   }

@@ -10,8 +10,8 @@ import java.util.List;
 import java.util.SplittableRandom;
 
 /**
- * One run of a case on one device: hands out its inputs, the same on every device, and keeps its outputs. Values of activations and
- * weights are exact in bf16 and f16, so that devices differ in their arithmetic alone.
+ * One run of a case on one device: hands out its inputs, the same on every device, and keeps its outputs. Values of
+ * activations and weights are exact in bf16 and f16, so that devices differ in their arithmetic alone.
  */
 final class Trial implements AutoCloseable {
   /** Below this, halves of f16's subnormal range would be lost. */

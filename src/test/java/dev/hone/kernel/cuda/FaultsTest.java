@@ -26,7 +26,9 @@ class FaultsTest {
     StandIn.library(CARD);
   }
 
-  /** Stores 4096 bytes behind its output, stores beyond 1024 bytes of shared memory, reads a copy it did not wait for. */
+  /**
+   * Stores 4096 bytes behind its output, stores beyond 1024 bytes of shared memory, reads a copy it did not wait for.
+   */
   private static final String PTX =
       """
       .version %s
@@ -69,8 +71,8 @@ class FaultsTest {
 
   private static Entry entry(String op, int shared, Map<String, Integer> divisible) {
     return new Entry(
-        "planted_" + op, op, "sm_80", "f32", "planted.ptx", List.of(new Parameter("out", "u64"), new Parameter("n", "s32")),
-        0, 32, shared, 0, Map.of("PER_BLOCK", 32), divisible, "7.8", List.of(), "");
+        "planted_" + op, op, "sm_80", "f32", "planted.ptx",
+        List.of(new Parameter("out", "u64"), new Parameter("n", "s32")), 0, 32, shared, 0, Map.of("PER_BLOCK", 32), divisible, "7.8", List.of(), "");
   }
 
   private static CudaDevice open(String ptxVersion) {
@@ -134,14 +136,16 @@ class FaultsTest {
       Launcher launcher = device.program().launcher();
       assertThatThrownBy(() -> launcher.begin(far).dim(64)).hasMessageContaining("argument 1 is s32");
       assertThatThrownBy(() -> launcher.begin(far).tensor(out).count(64)).hasMessageContaining("argument 2 is s64");
-      assertThatThrownBy(() -> launcher.begin(far).tensor(out).dim(64).dim(1)).hasMessageContaining("argument 3 is s32");
+      assertThatThrownBy(() -> launcher.begin(far).tensor(out).dim(64).dim(1))
+          .hasMessageContaining("argument 3 is s32");
       assertThatThrownBy(() -> launcher.begin(far).tensor(out).flat(32)).hasMessageContaining("planted_far");
       assertThatThrownBy(() -> launcher.begin(far).tensor(out).dim(1L << 31)).hasMessageContaining("n = 2147483648");
       Tensor elsewhere = Tensor.allocate(arena, "elsewhere", DType.F32, 64);
       assertThatThrownBy(() -> launcher.begin(far).tensor(elsewhere)).hasMessageContaining("lies in host memory");
       Program.Op aligned = device.program().op("aligned", DType.F32);
       assertThatThrownBy(() -> launcher.begin(aligned).tensor(out).dim(24).flat(32)).hasMessageContaining("n = 24");
-      assertThatThrownBy(() -> device.program().op("absent")).hasMessageContaining("no kernel absent for bf16 on sm_80");
+      assertThatThrownBy(() -> device.program().op("absent"))
+          .hasMessageContaining("no kernel absent for bf16 on sm_80");
     }
   }
 

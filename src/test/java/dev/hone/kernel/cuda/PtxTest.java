@@ -88,8 +88,10 @@ class PtxTest {
   void consumerCardsHaveAKernelOfEveryOp() {
     Map<String, Integer> least = new TreeMap<>();
     for (Entry entry : ENTRIES) {
-      String shape = entry.op() + " " + entry.constant("DP", 0) + " " + entry.constant("CAP", 0) + " " + entry.constant("R", 0);
-      least.merge(entry.tier() + " " + shape, entry.shared() + entry.staticShared(), Math::min);
+      String shape =
+          List.of(entry.tier(), entry.op(), entry.constant("DP", 0), entry.constant("CAP", 0), entry.constant("R", 0))
+              .toString();
+      least.merge(shape, entry.shared() + entry.staticShared(), Math::min);
     }
     assertThat(least.values()).allSatisfy(bytes -> assertThat(bytes).isLessThanOrEqualTo(CONSUMER_SHARED));
   }
