@@ -1,9 +1,9 @@
 #!/bin/sh
 # carry.sh [FOLDER] - everything that bench/gpu.sh needs on a machine with an NVIDIA driver and nothing else
 #
-# Leaves in FOLDER (.carry, which git ignores): runtime.tar.xz, a Java runtime of the few modules that are used; bench.jar, Hone and its
-# benches with this platform's libraries; commit, what they were built from. Copy more into it for gpu.sh to find:
-# bench_peft_gpu.py, which it runs where there is a Python with torch.
+# Leaves in FOLDER (.carry, which git ignores): runtime.tar.xz, a Java runtime of the few modules that are used;
+# bench.jar, Hone and its benches with this platform's libraries; commit, what they were built from. Copy more into it
+# for gpu.sh to find: bench_peft_gpu.py, which it runs where there is a Python with torch.
 set -eu
 
 ROOT=$(cd "$(dirname "$0")/.." && pwd -P)

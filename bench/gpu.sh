@@ -5,12 +5,13 @@
 #   OUT=results bench/gpu.sh                # on the machine with the card: this checkout, with .carry
 #   HONE_CUDA_DRIVER=.../libcuda.so.1 bench/gpu.sh tiny    # the whole script on the stand-in driver
 #
-# In turn: hone doctor; hone selftest; the golden models; torch's times, where a python3 has torch and sees the card; each kernel's time
-# and a QLoRA step with Hone's own kernels, and once more with cuBLASLt and NVRTC where they are found; PEFT's step, where
-# .carry has bench_peft_gpu.py. A part that fails or takes too long does not keep the others from running.
+# In turn: hone doctor; hone selftest; the golden models; torch's times, where a python3 has torch and sees the card;
+# each kernel's time and a QLoRA step with Hone's own kernels, and once more with cuBLASLt and NVRTC where they are
+# found; PEFT's step, where .carry has bench_peft_gpu.py. A part that fails or takes too long does not keep the others
+# from running.
 #
-# Leaves in $OUT (target/gpu): gpu.csv, whose rows belong into bench/results/gpu.csv, and a log of each part. Exit code 0: every part
-# that could run passed; 1: one did not; 3: there is no driver or no card.
+# Leaves in $OUT (target/gpu): gpu.csv, whose rows belong into bench/results/gpu.csv, and a log of each part. Exit code
+# 0: every part that could run passed; 1: one did not; 3: there is no driver or no card.
 # Environment: CARRY (.carry)  OUT  HONE_CUDA_DRIVER  HONE_PYTHON (python3)  BUDGET seconds for all (570)
 set -u
 
@@ -28,7 +29,8 @@ for file in runtime.tar.xz bench.jar commit; do
 done
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
-tar -C "$work" -xJf "$CARRY/runtime.tar.xz" || { echo "gpu.sh: cannot unpack runtime.tar.xz (is xz there?)" >&2; exit 1; }
+tar -C "$work" -xJf "$CARRY/runtime.tar.xz" ||
+  { echo "gpu.sh: cannot unpack runtime.tar.xz (is xz there?)" >&2; exit 1; }
 export HONE_CACHE="$work/cache"
 
 # A program of its own, which timeout can end.
@@ -72,7 +74,8 @@ commit=$(cat "$CARRY/commit")
 # ---- right? ----------------------------------------------------------------------------------------------------------
 
 part selftest 150 "$hone" dev.hone.cli.Main selftest --device cuda --cuda-products ptx --cuda-kernels ptx
-part golden 90 "$hone" dev.hone.bench.CudaGolden "$ROOT/src/test/resources/golden" ${HONE_CUDA_DRIVER:+"$HONE_CUDA_DRIVER"}
+part golden 90 "$hone" dev.hone.bench.CudaGolden "$ROOT/src/test/resources/golden" \
+  ${HONE_CUDA_DRIVER:+"$HONE_CUDA_DRIVER"}
 
 # ---- fast? -----------------------------------------------------------------------------------------------------------
 
@@ -91,8 +94,10 @@ if "$PYTHON" -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' 2>/
     --commit "$commit" --version "$version"
   # torch brings cuBLASLt and NVRTC; a system without a toolkit has them there alone.
   libraries=$("$PYTHON" -c 'import nvidia, os; print(os.path.dirname(nvidia.__path__[0] + "/"))' 2>/dev/null)
-  for found in $(find "$libraries" -name 'libnvrtc.so.1[23]' 2>/dev/null | sed -n 1p); do export HONE_NVRTC="$found"; done
-  for found in $(find "$libraries" -name 'libcublasLt.so.1[23]' 2>/dev/null | sed -n 1p); do export HONE_CUBLASLT="$found"; done
+  found=$(find "$libraries" -name 'libnvrtc.so.1[23]' 2>/dev/null | sed -n 1p)
+  [ -z "$found" ] || export HONE_NVRTC="$found"
+  found=$(find "$libraries" -name 'libcublasLt.so.1[23]' 2>/dev/null | sed -n 1p)
+  [ -z "$found" ] || export HONE_CUBLASLT="$found"
 else
   echo "== torch: no $PYTHON with torch that sees the card; products and attention are held against nothing"
 fi
@@ -103,7 +108,8 @@ else
   echo "== rivals: neither NVRTC nor cuBLASLt is found"
 fi
 if [ "$torch" = yes ] && [ -f "$CARRY/bench_peft_gpu.py" ] && [ "$SHAPE" = 7b ]; then
-  part peft 150 "$PYTHON" "$CARRY/bench_peft_gpu.py" --shape llama-2-7b --cases 1x2048 --peers nf4 --ckpt on --budget-s 120 --out "$OUT"
+  part peft 150 "$PYTHON" "$CARRY/bench_peft_gpu.py" --shape llama-2-7b --cases 1x2048 \
+    --peers nf4 --ckpt on --budget-s 120 --out "$OUT"
 else
   echo "== peft: needs torch on the card, the 7b shape and bench_peft_gpu.py in $CARRY"
 fi

@@ -90,7 +90,8 @@ def run(bench, shape):
       bench.row("attention_backward", name,
                 lambda: torch.autograd.grad(o, (q, k, v), dout, retain_graph=True), flops * 5 / 2, 2 * moved + o.nbytes)
   x, w = bench.random(batches[-1], hidden), bench.random(hidden)
-  bench.row("rmsnorm_forward", f"M={batches[-1]} C={hidden} bf16", lambda: F.rms_norm(x, (hidden,), w, 1e-5), 0, 2 * x.nbytes)
+  bench.row("rmsnorm_forward", f"M={batches[-1]} C={hidden} bf16",
+            lambda: F.rms_norm(x, (hidden,), w, 1e-5), 0, 2 * x.nbytes)
 
 
 def main():

@@ -1,13 +1,14 @@
 /*
  * A cuBLASLt for machines without a card: the functions that Hone calls, computing on the host.
  *
- * It is what the documentation of cublasLt.h says of D = alpha op(A) op(B) + beta C by columns, in plain loops with f32 sums, and
- * strict where the library is lenient: every descriptor must be one that it made, attributes must have their size, dimensions must
- * fit each other, the algorithm must be the one that the heuristic gave for these very descriptors. What it refuses gets
- * CUBLAS_STATUS_INVALID_VALUE and a line in fake_cublaslt_refusal().
+ * It is what the documentation of cublasLt.h says of D = alpha op(A) op(B) + beta C by columns, in plain loops with f32
+ * sums, and strict where the library is lenient: every descriptor must be one that it made, attributes must have their
+ * size, dimensions must fit each other, the algorithm must be the one that the heuristic gave for these very
+ * descriptors. What it refuses gets CUBLAS_STATUS_INVALID_VALUE and a line in fake_cublaslt_refusal().
  *
- * Addresses are the host's own until fake_cublaslt_use_driver() names the copies and the wait of a driver, by which matrices then
- * come and go. fake_cublaslt_live() counts the objects that were made and not destroyed, fake_cublaslt_offer(0) makes the heuristic find nothing.
+ * Addresses are the host's own until fake_cublaslt_use_driver() names the copies and the wait of a driver, by which
+ * matrices then come and go. fake_cublaslt_live() counts the objects that were made and not destroyed,
+ * fake_cublaslt_offer(0) makes the heuristic find nothing.
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -17,7 +18,8 @@
 #define EXPORT __attribute__((visibility("default")))
 
 enum { SUCCESS = 0, INVALID_VALUE = 7, EXECUTION_FAILED = 13, NOT_SUPPORTED = 15 };
-enum { COMPUTE_32F = 68, R_32F = 0, R_16F = 2, R_16BF = 14, OP_N = 0, OP_T = 1, TRANSA = 3, TRANSB = 4, MAX_WORKSPACE = 1 };
+enum { COMPUTE_32F = 68, R_32F = 0, R_16F = 2, R_16BF = 14, OP_N = 0, OP_T = 1 };
+enum { TRANSA = 3, TRANSB = 4, MAX_WORKSPACE = 1 };
 enum { HANDLE = 0x48, OPERATION = 0x4f, LAYOUT = 0x4c, PREFERENCE = 0x50 };
 
 typedef struct {
@@ -174,8 +176,8 @@ static Algorithm algorithm_for(const Operation *o, const Layout *a, const Layout
   return (Algorithm){{(uintptr_t)o, (uintptr_t)a, (uintptr_t)b, (uintptr_t)d, 1, 2, 3, 4}};
 }
 
-EXPORT int cublasLtMatmulAlgoGetHeuristic(void *handle, const Operation *o, const Layout *a, const Layout *b, const Layout *c,
-                                          const Layout *d, const Preference *preference, int wanted,
+EXPORT int cublasLtMatmulAlgoGetHeuristic(void *handle, const Operation *o, const Layout *a, const Layout *b,
+                                          const Layout *c, const Layout *d, const Preference *preference, int wanted,
                                           HeuristicResult *results, int *found) {
   if (!handle || *(int *)handle != HANDLE) return refuse("no handle");
   if (!preference || preference->kind != PREFERENCE) return refuse("no preference");
@@ -241,9 +243,10 @@ static void multiply(const Operation *o, float alpha, const uint16_t *a, const L
   }
 }
 
-EXPORT int cublasLtMatmul(void *handle, const Operation *o, const float *alpha, uint64_t a, const Layout *la, uint64_t b,
-                          const Layout *lb, const float *beta, uint64_t c, const Layout *lc, uint64_t d, const Layout *ld,
-                          const Algorithm *algorithm, uint64_t workspace, size_t bytes, void *stream) {
+EXPORT int cublasLtMatmul(void *handle, const Operation *o, const float *alpha, uint64_t a, const Layout *la,
+                          uint64_t b, const Layout *lb, const float *beta, uint64_t c, const Layout *lc, uint64_t d,
+                          const Layout *ld, const Algorithm *algorithm, uint64_t workspace, size_t bytes,
+                          void *stream) {
   if (!handle || *(int *)handle != HANDLE) return refuse("no handle");
   int status = check(o, la, lb, lc, ld);
   if (status != SUCCESS) return status;

@@ -44,7 +44,8 @@ public final class CudaBench {
     try (CudaKernels card = CudaKernels.open(given.get("driver"), 0, rivalry)) {
       System.out.println(card.describe());
       List<String> machine = List.of(
-          given.getOrDefault("date", ""), card.card().name(), given.getOrDefault("version", "").isBlank() ? "CUDA " + card.card().cudaVersion() : given.get("version"),
+          given.getOrDefault("date", ""), card.card().name(), given.getOrDefault("version", "").isBlank() ? "CUDA "
+          + card.card().cudaVersion() : given.get("version"),
           given.getOrDefault("commit", ""), given.getOrDefault("by", "hone"));
       String against = given.get("against");
       CudaRows rows = new CudaRows(Path.of(given.get("out")), machine, against == null ? null : Path.of(against));

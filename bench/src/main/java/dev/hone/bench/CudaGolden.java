@@ -27,12 +27,14 @@ import java.util.Locale;
 import java.util.stream.Stream;
 
 /**
- * The golden models on a card, from the jar alone: losses and LoRA gradients against those of transformers + PEFT in fp32.
+ * The golden models on a card, from the jar alone: losses and LoRA gradients against those of transformers + PEFT in
+ * fp32.
  *
  * <pre>CudaGolden folder [driver]</pre>
  *
- * The bounds are those of CardGoldenTest: 1 % of a loss; a cosine of 0.998 between each tensor's gradient and the reference in bf16,
- * 0.999 in f16. Gradients are scaled up, which keeps those of f16 above its smallest number and changes no angle.
+ * The bounds are those of CardGoldenTest: 1 % of a loss; a cosine of 0.998 between each tensor's gradient and the
+ * reference in bf16, 0.999 in f16. Gradients are scaled up, which keeps those of f16 above its smallest number and
+ * changes no angle.
  */
 public final class CudaGolden {
   private static final double LOSS = 1e-2;
@@ -56,7 +58,8 @@ public final class CudaGolden {
       for (Path folder : folders) {
         golden.check(folder);
       }
-      System.out.printf("%d models, %s%n", folders.size(), golden.wrong == 0 ? "all good" : golden.wrong + " out of bounds");
+      System.out.printf("%d models, %s%n", folders.size(), golden.wrong == 0 ? "all good" : golden.wrong
+          + " out of bounds");
       System.exit(golden.wrong == 0 && !folders.isEmpty() ? 0 : 1);
     } catch (UserError | NativeException e) {
       System.err.println("CudaGolden: " + e.getMessage());
@@ -80,7 +83,8 @@ public final class CudaGolden {
         boolean good = Math.abs(loss - want) <= LOSS * want && cosine > bound;
         wrong += good ? 0 : 1;
         System.out.printf(
-            Locale.ROOT, "%-22s %-7s loss %.5f for %.5f, least cosine of a gradient %.5f%s%n", folder.getFileName(), name,
+            Locale.ROOT, "%-22s %-7s loss %.5f for %.5f, least cosine of a gradient %.5f%s%n", folder.getFileName(),
+            name,
             loss, want, cosine, good ? "" : "  OUT OF BOUNDS");
       }
     }

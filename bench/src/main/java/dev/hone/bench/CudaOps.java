@@ -9,7 +9,10 @@ import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.util.List;
 
-/** Each op of a card at the sizes of a model: products and attention for several batches, what moves data for the largest. */
+/**
+ * Each op of a card at the sizes of a model: products and attention for several batches, what moves data for the
+ * largest.
+ */
 final class CudaOps {
   private static final int HALF = 2;
 
@@ -89,7 +92,8 @@ final class CudaOps {
       String shape = "M=" + tokens + " N=" + out + " K=" + in + (nf4 ? " nf4" : " " + compute);
       rows.op("linear_forward", shape, timing.of(() -> on.card().linearForward(y, x, w, null)), flops, bytes);
       rows.op(
-          "linear_backward_input", shape, timing.of(() -> on.card().linearBackwardInput(dx, y, w, false)), flops, bytes);
+          "linear_backward_input", shape, timing.of(() -> on.card().linearBackwardInput(dx, y, w, false)), flops,
+          bytes);
     }
   }
 
@@ -115,7 +119,8 @@ final class CudaOps {
       double bytes = q.bytes() + k.bytes() + v.bytes() + o.bytes();
       String shape = size("M", tokens, "H", heads, "KV", keyHeads, "D", dim);
       rows.op(
-          "attention_forward", shape, timing.of(() -> on.card().attentionForward(o, lse, q, k, v, docs, settings)), flops,
+          "attention_forward", shape, timing.of(() -> on.card().attentionForward(o, lse, q, k, v, docs, settings)),
+          flops,
           bytes);
       rows.op(
           "attention_backward", shape,
@@ -164,9 +169,11 @@ final class CudaOps {
       Tensor dup = on.empty("dup", compute, tokens, model.ffn());
       String shape = size("M", tokens, "I", model.ffn());
       double one = gate.bytes();
-      rows.op("gated_forward", shape, timing.of(() -> on.card().gatedForward(y, gate, up, Activation.SILU)), 0, 3 * one);
+      rows.op("gated_forward", shape, timing.of(() -> on.card().gatedForward(y, gate, up, Activation.SILU)), 0,
+          3 * one);
       rows.op(
-          "gated_backward", shape, timing.of(() -> on.card().gatedBackward(dgate, dup, y, gate, up, Activation.SILU)), 0,
+          "gated_backward", shape, timing.of(() -> on.card().gatedBackward(dgate, dup, y, gate, up, Activation.SILU)),
+          0,
           5 * one);
     }
   }
@@ -209,7 +216,8 @@ final class CudaOps {
       double flops = 2.0 * 2 * tokens * Shape.VOCAB * hidden;
       rows.op(
           "cross_entropy", size("M", tokens, "C", hidden, "V", Shape.VOCAB),
-          timing.of(() -> on.card().crossEntropy(loss, dh, null, scratch, h, head, targets, 1f / tokens, 1, 0, 0)), flops,
+          timing.of(() -> on.card().crossEntropy(loss, dh, null, scratch, h, head, targets, 1f / tokens, 1, 0, 0)),
+          flops,
           2.0 * head.bytes());
     }
   }
@@ -226,7 +234,8 @@ final class CudaOps {
       String shape = "n=" + n + " f32";
       rows.op("sum_squares", shape, timing.of(() -> on.card().sumSquares(sum, g)), 0, g.bytes());
       rows.op(
-          "adamw_step", shape, timing.of(() -> on.card().adamwStep(p, m, v, g, 1e-4f, 0.9f, 0.999f, 1e-8f, 0.01f, 1, 1)), 0,
+          "adamw_step", shape, timing.of(() -> on.card().adamwStep(p, m, v, g, 1e-4f, 0.9f, 0.999f, 1e-8f, 0.01f, 1,
+          1)), 0,
           7.0 * p.bytes());
     }
   }

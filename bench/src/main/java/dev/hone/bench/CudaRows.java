@@ -11,7 +11,8 @@ import java.util.Map;
 
 /** Rows of bench/results/gpu.csv: each written as it is measured, since a bare machine may go away at any time. */
 final class CudaRows {
-  static final String HEADER = "date,card,driver,commit,by,op,shape,time_us,spread,tflop_s,gb_s,tokens_s,vram_mib,share,of";
+  static final String HEADER =
+      "date,card,driver,commit,by,op,shape,time_us,spread,tflop_s,gb_s,tokens_s,vram_mib,share,of";
   private static final int OP = 5;
   private static final int TIME = 7;
 
@@ -22,7 +23,8 @@ final class CudaRows {
 
   /**
    * @param machine cells of date, card, driver, commit and by
-   * @param against rows of torch on the same card, whose times are what products and attention are held against; may be absent
+   * @param against rows of torch on the same card, whose times are what products and attention are held against; may be
+   *     absent
    */
   CudaRows(Path file, List<String> machine, Path against) throws IOException {
     this.file = file;
@@ -72,7 +74,8 @@ final class CudaRows {
         ",", machine, op, quoted(shape), number(time.micros()), number(time.spread()), tflops > 0 ? number(tflops) : "",
         number(gigabytes), number(tokens), number(mebibytes), number(share), of);
     Files.writeString(file, row + "\n", StandardOpenOption.APPEND);
-    StringBuilder line = new StringBuilder(String.format(Locale.ROOT, "%-22s %-40s %12.1f us", op, shape, time.micros()));
+    StringBuilder line = new StringBuilder(String.format(Locale.ROOT, "%-22s %-40s %12.1f us", op, shape,
+        time.micros()));
     append(line, tflops > 0 ? tflops : Double.NaN, "TFLOP/s");
     append(line, gigabytes, "GB/s");
     append(line, tokens, "tokens/s");

@@ -21,8 +21,9 @@ import java.util.Map;
 import java.util.Optional;
 
 /**
- * Kernels of {@code kernels/cuda} compiled for this card by NVRTC with the arguments fixed that stay the same through a run: widths
- * and head dims, by which the shipped kernel divides and over which it loops. Of a batch's size nothing is fixed.
+ * Kernels of {@code kernels/cuda} compiled for this card by NVRTC with the arguments fixed that stay the same through a
+ * run: widths and head dims, by which the shipped kernel divides and over which it loops. Of a batch's size nothing is
+ * fixed.
  */
 final class CompiledRival implements Rival {
   /** What is fixed, by op; and how many of the first parameters are outputs. */
@@ -57,7 +58,8 @@ final class CompiledRival implements Rival {
     int tier = card.tier() == Card.Tier.SM_75 ? 75 : 80;
     return Nvrtc.find(environment).map(nvrtc -> new CompiledRival(
         device,
-        KernelCompiler.open(nvrtc, cache, Nvrtc.Version.of(card.driverVersion()), 10 * card.major() + card.minor(), tier),
+        KernelCompiler.open(nvrtc, cache, Nvrtc.Version.of(card.driverVersion()), 10 * card.major() + card.minor(),
+        tier),
         rivalry.kernels()));
   }
 

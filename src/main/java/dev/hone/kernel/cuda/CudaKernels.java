@@ -41,7 +41,8 @@ public final class CudaKernels implements Kernels {
    * @param library of the driver, by path or name; null: the system's own
    * @param ordinal number of the card with that driver
    * @param rivalry who may replace the kernels of this build
-   * @throws UserError when there is no driver, no such card, one of the two is too old, or a rival that must be used is missing
+   * @throws UserError when there is no driver, no such card, one of the two is too old, or a rival that must be used is
+   *     missing
    */
   public static CudaKernels open(String library, int ordinal, Rivalry rivalry) {
     return open(library, ordinal, rivalry, UserCache.folder(), System.getenv());
@@ -80,7 +81,9 @@ public final class CudaKernels implements Kernels {
     return stage.device().card();
   }
 
-  /** Microseconds on the card from the beginning of the first kernel to the end of the last that {@code work} begins. */
+  /**
+   * Microseconds on the card from the beginning of the first kernel to the end of the last that {@code work} begins.
+   */
   public double microseconds(Runnable work) {
     return stage.device().microseconds(work);
   }

@@ -260,7 +260,8 @@ final class Launcher {
 
   /** Bytes that lie from an address argument to its tensor's end. */
   long bytesBehind(int parameter) {
-    Tensor tensor = Objects.requireNonNull(tensors[parameter], () -> op.name() + ": argument " + parameter + " is no tensor");
+    Tensor tensor = Objects.requireNonNull(tensors[parameter], () -> op.name() + ": argument " + parameter
+        + " is no tensor");
     return tensor.data().address() + tensor.bytes() - value(parameter);
   }
 

@@ -7,7 +7,10 @@ import dev.hone.kernel.cuda.redist.DenseProduct;
 import java.util.Map;
 import java.util.Optional;
 
-/** cuBLASLt for the two dense products. A product with a bias stays with the shipped kernel: cuBLASLt wants it in 16 bits. */
+/**
+ * cuBLASLt for the two dense products. A product with a bias stays with the shipped kernel: cuBLASLt wants it in 16
+ * bits.
+ */
 final class ProductRival implements Rival {
   /** What NVIDIA asks for split products on Hopper and later, and before. */
   private static final long WORKSPACE_HOPPER = 32 << 20;

@@ -23,8 +23,8 @@ interface Rival extends AutoCloseable {
   int outputs(Kernel kernel);
 
   /**
-   * What the launcher's arguments ask for, in as many words as speed depends on; null when the rival does not do that. Sizes that
-   * vary from batch to batch stand there rounded up to a power of two.
+   * What the launcher's arguments ask for, in as many words as speed depends on; null when the rival does not do that.
+   * Sizes that vary from batch to batch stand there rounded up to a power of two.
    */
   String work(Kernel kernel, Launcher launch);
 

@@ -16,11 +16,12 @@ import java.util.function.Supplier;
 import java.util.stream.IntStream;
 
 /**
- * Stands between the launcher and the shipped kernels: for each kernel and each set of integer arguments it decides once who does the
- * work, the shipped kernel or a rival. Deciding may take a second; a decided launch costs one look-up and allocates nothing.
+ * Stands between the launcher and the shipped kernels: for each kernel and each set of integer arguments it decides
+ * once who does the work, the shipped kernel or a rival. Deciding may take a second; a decided launch costs one look-up
+ * and allocates nothing.
  *
- * <p>To measure, both do the work some times over with their outputs sent to memory of their own, so that no tensor of the run is
- * touched and sums are not added to twice. Where that memory cannot be had, the shipped kernel runs.
+ * <p>To measure, both do the work some times over with their outputs sent to memory of their own, so that no tensor of
+ * the run is touched and sums are not added to twice. Where that memory cannot be had, the shipped kernel runs.
  */
 final class Rivals implements AutoCloseable {
   /** Parts of a tensor that a kernel is to work on: they change from slab to slab, and nothing depends on them. */
@@ -56,7 +57,8 @@ final class Rivals implements AutoCloseable {
   static Rivals of(CudaDevice device, Rivalry rivalry, Path cache, Map<String, String> environment) {
     List<Rival> found = new ArrayList<>();
     List<String> missing = new ArrayList<>();
-    add(found, missing, rivalry.products(), "cuda_products: cublaslt", () -> ProductRival.find(device, rivalry, environment));
+    add(found, missing, rivalry.products(), "cuda_products: cublaslt",
+        () -> ProductRival.find(device, rivalry, environment));
     add(found, missing, rivalry.kernels(), "cuda_kernels: nvrtc",
         () -> CompiledRival.find(device, rivalry, cache, environment));
     Rivals rivals = new Rivals(device, found, cache);
@@ -100,7 +102,10 @@ final class Rivals implements AutoCloseable {
     private final Arguments probe;
 
     Table(Kernel kernel, List<Rival> rivals) {
-      rival = rivals.stream().filter(r -> r.use() != Rivalry.Use.NEVER && r.outputs(kernel) > 0).findFirst().orElse(null);
+      rival = rivals.stream()
+          .filter(r -> r.use() != Rivalry.Use.NEVER && r.outputs(kernel) > 0)
+          .findFirst()
+          .orElse(null);
       List<Manifest.Parameter> parameters = kernel.entry().parameters();
       places = IntStream.range(0, parameters.size())
           .filter(i -> List.of("s32", "s64").contains(parameters.get(i).type()))
@@ -160,7 +165,8 @@ final class Rivals implements AutoCloseable {
       remarks.add(name + ": the shipped kernel, as " + rival.name() + " failed: " + e.getMessage());
       return SHIPPED;
     }
-    return rival.use() == Rivalry.Use.ALWAYS || faster(rival, work, name, launch, kernel, gridX, gridY) ? work : SHIPPED;
+    boolean wins = rival.use() == Rivalry.Use.ALWAYS || faster(rival, work, name, launch, kernel, gridX, gridY);
+    return wins ? work : SHIPPED;
   }
 
   private boolean faster(
@@ -181,7 +187,8 @@ final class Rivals implements AutoCloseable {
           () -> device.microseconds(() -> launch.run(device.program().function(kernel), kernel, gridX, gridY)),
           () -> device.microseconds(() -> work.run(launch, gridX, gridY)));
     } catch (NativeException e) {
-      remarks.add(name + ": the shipped kernel, as there is no memory to measure " + rival.name() + ": " + e.getMessage());
+      remarks.add(
+          name + ": the shipped kernel, as there is no memory to measure " + rival.name() + ": " + e.getMessage());
       return false;
     } finally {
       for (int i = 0; i < scratch.size(); i++) {

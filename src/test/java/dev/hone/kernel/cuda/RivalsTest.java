@@ -53,7 +53,8 @@ class RivalsTest {
         Nvrtc.VARIABLE, System.getenv().getOrDefault("HONE_TEST_NVRTC", ""), CublasLt.VARIABLE, "none");
     boolean there = Nvrtc.find(environment).isPresent();
     if (!there) {
-      System.out.println("skipped: no NVRTC on the class path (mvn -P cuda-redist), on the library path or in HONE_TEST_NVRTC");
+      System.out.println(
+          "skipped: no NVRTC on the class path (mvn -P cuda-redist), on the library path or in HONE_TEST_NVRTC");
     }
     Assumptions.assumeTrue(there, "no NVRTC");
     return environment;
@@ -168,7 +169,8 @@ class RivalsTest {
       List<float[]> results = new java.util.ArrayList<>();
       for (long c : new long[] {200, 1536}) {
         Tensor x = matrix(card, arena, "x", 5, c, 1);
-        Tensor w = Tensor.allocate(card.memory(), arena, "w", DType.F32, c).set(matrix(card, arena, "w", 1, c, 2).toFloats());
+        Tensor w = Tensor.allocate(card.memory(), arena, "w", DType.F32, c).set(matrix(card, arena, "w", 1, c,
+            2).toFloats());
         Tensor rstd = Tensor.allocate(card.memory(), arena, "rstd", DType.F32, 5);
         Tensor y = matrix(card, arena, "y", 5, c, 3);
         Tensor dx = matrix(card, arena, "dx", 5, c, 4);
@@ -177,9 +179,12 @@ class RivalsTest {
         results.addAll(List.of(y.toFloats(), rstd.toFloats(), dx.toFloats()));
       }
       Tensor heads = bf16(card, arena, "q", 6, 5, 3, 32);
-      Tensor cos = Tensor.allocate(card.memory(), arena, "cos", DType.F32, 8, 16).set(matrix(card, arena, "c", 8, 16, 7).toFloats());
-      Tensor sin = Tensor.allocate(card.memory(), arena, "sin", DType.F32, 8, 16).set(matrix(card, arena, "s", 8, 16, 8).toFloats());
-      Tensor positions = Tensor.allocate(card.memory(), arena, "positions", DType.I32, 5).set(new int[] {0, 1, 2, 7, 3});
+      Tensor cos = Tensor.allocate(card.memory(), arena, "cos", DType.F32, 8, 16).set(matrix(card, arena, "c", 8, 16,
+          7).toFloats());
+      Tensor sin = Tensor.allocate(card.memory(), arena, "sin", DType.F32, 8, 16).set(matrix(card, arena, "s", 8, 16,
+          8).toFloats());
+      Tensor positions = Tensor.allocate(card.memory(), arena, "positions", DType.I32, 5).set(new int[] {0, 1, 2, 7,
+          3});
       card.ropeForward(heads, cos, sin, positions);
       results.add(heads.toFloats());
       return results;

@@ -16,12 +16,12 @@ import java.util.TreeMap;
 import java.util.function.Consumer;
 
 /**
- * Whether a rival runs instead of a shipped kernel, for each piece of work: measured when the work is first met, then kept, in this
- * run and, in a file of one card and driver, for later ones. What is measured is no work of the run, so the run's results are the
- * same from its first launch on, and in later runs.
+ * Whether a rival runs instead of a shipped kernel, for each piece of work: measured when the work is first met, then
+ * kept, in this run and, in a file of one card and driver, for later ones. What is measured is no work of the run, so
+ * the run's results are the same from its first launch on, and in later runs.
  *
- * <p>Both run in turn, {@value #ROUNDS} times after {@value #WARM} to warm up; the rival must beat the shipped kernel's median by
- * {@value #MARGIN_PERCENT} %, which is more than two equal kernels differ by.
+ * <p>Both run in turn, {@value #ROUNDS} times after {@value #WARM} to warm up; the rival must beat the shipped kernel's
+ * median by {@value #MARGIN_PERCENT} %, which is more than two equal kernels differ by.
  */
 public final class Choices {
   private static final int WARM = 2;
@@ -37,7 +37,8 @@ public final class Choices {
   /** What was measured; microseconds. */
   private record Measured(boolean rival, double shippedTime, double rivalTime) {
     String line(String key) {
-      return String.format(Locale.ROOT, "%s\t%s\t%.3f\t%.3f%n", key, rival ? "rival" : "shipped", shippedTime, rivalTime);
+      return String.format(Locale.ROOT, "%s\t%s\t%.3f\t%.3f%n", key, rival ? "rival" : "shipped", shippedTime,
+          rivalTime);
     }
   }
 
@@ -63,7 +64,8 @@ public final class Choices {
   /**
    * Whether the rival runs. A rival that fails while it is measured does not.
    *
-   * @param work names the work and the versions of both: what differs in anything that matters for speed must have another name
+   * @param work names the work and the versions of both: what differs in anything that matters for speed must have
+   *     another name
    * @param rival its name, for the log
    * @param setting that overrules the choice, for the log
    */

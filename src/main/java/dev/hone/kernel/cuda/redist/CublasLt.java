@@ -23,15 +23,16 @@ import java.util.Optional;
 /**
  * The dense product by cuBLASLt, where that library is found.
  *
- * <p>cuBLASLt counts by columns: a row-major (R,C) matrix with leading dimension ld is its (C,R) one with the same ld. So
+ * <p>cuBLASLt counts by columns: a row-major (R,C) matrix with leading dimension ld is its (C,R) one with the same ld.
+ * So
  *
  * <pre>
  *   y  = x w^T    is   y^T (N,M)  = w (N,K) x^T (K,M):    A = w transposed from (K,N),  B = x^T (K,M)
  *   dx = dy w     is   dx^T (K,M) = w^T (K,N) dy^T (N,M): A = w^T (K,N) as it lies,     B = dy^T (N,M)
  * </pre>
  *
- * The descriptors and the algorithm of a shape are made at its first call and kept: later calls allocate nothing. The algorithm is
- * the heuristic's first, so equal shapes give equal bits in every run with the same library and card.
+ * The descriptors and the algorithm of a shape are made at its first call and kept: later calls allocate nothing. The
+ * algorithm is the heuristic's first, so equal shapes give equal bits in every run with the same library and card.
  */
 public final class CublasLt implements AutoCloseable {
   /** Names the library's file; {@code none} turns cuBLASLt off. */
@@ -57,7 +58,8 @@ public final class CublasLt implements AutoCloseable {
   private record Owned(String function, MethodHandle destroy, MemorySegment object) {}
 
   /** What cuBLASLt keeps for a shape. */
-  private record Plan(MemorySegment operation, MemorySegment a, MemorySegment b, MemorySegment out, MemorySegment algorithm) {}
+  private record Plan(
+      MemorySegment operation, MemorySegment a, MemorySegment b, MemorySegment out, MemorySegment algorithm) {}
 
   private final CublasLtH calls;
   private final Arena arena = Arena.ofShared();
@@ -113,7 +115,8 @@ public final class CublasLt implements AutoCloseable {
    * @throws NativeException when the library offers no algorithm for it, or refuses
    */
   public void run(DenseProduct product, long out, long in, long weight, MemorySegment stream) {
-    Plan plan = plan(product).orElseThrow(() -> new NativeException(15, "cuBLASLt offers no algorithm for " + product.key()));
+    Plan plan = plan(product).orElseThrow(
+        () -> new NativeException(15, "cuBLASLt offers no algorithm for " + product.key()));
     MemorySegment beta = product.accumulate() ? one : zero;
     MemorySegment a = MemorySegment.ofAddress(weight);
     MemorySegment b = MemorySegment.ofAddress(in);
@@ -152,7 +155,8 @@ public final class CublasLt implements AutoCloseable {
     MemorySegment count = arena.allocate(JAVA_INT);
     int status;
     try {
-      status = (int) calls.algoGetHeuristic.invokeExact(handle, operation, a, b, out, out, preference, 1, result, count);
+      status = (int) calls.algoGetHeuristic.invokeExact(
+          handle, operation, a, b, out, out, preference, 1, result, count);
     } catch (Throwable t) {
       throw mismatch("cublasLtMatmulAlgoGetHeuristic", t);
     }
@@ -213,7 +217,8 @@ public final class CublasLt implements AutoCloseable {
     return out.get(ADDRESS, 0);
   }
 
-  private static void set(String function, MethodHandle call, MemorySegment of, int what, MemorySegment value, long bytes) {
+  private static void set(
+      String function, MethodHandle call, MemorySegment of, int what, MemorySegment value, long bytes) {
     int status;
     try {
       status = (int) call.invokeExact(of, what, value, bytes);

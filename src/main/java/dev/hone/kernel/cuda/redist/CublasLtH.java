@@ -12,8 +12,8 @@ import java.lang.foreign.SymbolLookup;
 import java.lang.invoke.MethodHandle;
 
 /**
- * The functions, values and the one structure of cublasLt.h that {@link CublasLt} uses; the same in every release from 11 on. A
- * cublasStatus_t is an int, handles and descriptors are pointers, device addresses are passed as pointers.
+ * The functions, values and the one structure of cublasLt.h that {@link CublasLt} uses; the same in every release from
+ * 11 on. A cublasStatus_t is an int, handles and descriptors are pointers, device addresses are passed as pointers.
  */
 final class CublasLtH {
   static final int COMPUTE_32F = 68; // cublasComputeType_t
@@ -68,11 +68,14 @@ final class CublasLtH {
         function("cublasLtMatmulPreferenceSetAttribute", JAVA_INT, ADDRESS, JAVA_INT, ADDRESS, JAVA_LONG);
     // handle, operation, layouts of A B C D, preference, asked for, results, found
     algoGetHeuristic = function(
-        "cublasLtMatmulAlgoGetHeuristic", JAVA_INT, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS, JAVA_INT,
+        "cublasLtMatmulAlgoGetHeuristic", JAVA_INT, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS,
+        JAVA_INT,
         ADDRESS, ADDRESS);
-    // handle, operation, alpha, A, its layout, B, its layout, beta, C, its layout, D, its layout, algorithm, workspace, bytes, stream
+    // handle, operation, alpha, A, its layout, B, its layout, beta, C, its layout, D, its layout, algorithm, workspace,
+    // bytes, stream
     matmul = function(
-        "cublasLtMatmul", JAVA_INT, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS,
+        "cublasLtMatmul", JAVA_INT, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS,
+        ADDRESS,
         ADDRESS, ADDRESS, ADDRESS, ADDRESS, JAVA_LONG, ADDRESS);
   }
 

@@ -8,9 +8,9 @@ import java.util.Optional;
 import java.util.stream.Stream;
 
 /**
- * The headers that kernels include besides this project's own: {@code cuda_fp16.h} and {@code cuda_bf16.h}, which NVRTC 13.3 and
- * later carry inside themselves and a CUDA toolkit has beside the library, and {@code stdint.h}, which a compiler without a host has
- * not.
+ * The headers that kernels include besides this project's own: {@code cuda_fp16.h} and {@code cuda_bf16.h}, which NVRTC
+ * 13.3 and later carry inside themselves and a CUDA toolkit has beside the library, and {@code stdint.h}, which a
+ * compiler without a host has not.
  */
 final class CudaHeaders {
   /** Widths as every platform of CUDA has them; NVRTC knows no host whose header it could read. */

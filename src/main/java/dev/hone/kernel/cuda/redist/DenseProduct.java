@@ -34,7 +34,8 @@ public record DenseProduct(
 
   /** A name of one word, for records and logs. */
   public String key() {
-    return (forward ? "linear_fwd" : accumulate ? "linear_bwd_input+" : "linear_bwd_input") + "/" + dtype.name().toLowerCase()
+    return (forward ? "linear_fwd" : accumulate ? "linear_bwd_input+" : "linear_bwd_input") + "/"
+        + dtype.name().toLowerCase()
         + "/" + m + "x" + n + "x" + k + "/" + ldIn + "," + ldWeight + "," + ldOut;
   }
 }

@@ -6,8 +6,8 @@ import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 
 /**
- * Turns some arguments of a kernel into constants of its source: the compiler then unrolls loops over them, divides by multiplying
- * and drops branches. The kernel keeps its parameters, so it is launched as before, with just those values.
+ * Turns some arguments of a kernel into constants of its source: the compiler then unrolls loops over them, divides by
+ * multiplying and drops branches. The kernel keeps its parameters, so it is launched as before, with just those values.
  */
 final class FixedArguments {
   private FixedArguments() {}
@@ -24,7 +24,8 @@ final class FixedArguments {
     String name = variant.isEmpty() ? "ENTRY\\s*\\(\\s*" + op : "VARIANT\\s*\\(\\s*" + op + "\\s*,\\s*" + variant;
     Matcher kernel = Pattern.compile("\\bHONE_" + name + "\\s*\\)\\s*\\(([^()]*)\\)\\s*\\{").matcher(source.text());
     if (!kernel.find()) {
-      throw new IllegalArgumentException(source.name() + " defines no " + (variant.isEmpty() ? op : op + ", " + variant));
+      throw new IllegalArgumentException(source.name() + " defines no " + (variant.isEmpty() ? op : op + ", "
+          + variant));
     }
     for (String parameter : values.keySet()) {
       if (!Pattern.compile("\\bint(?:64_t)?\\s+" + parameter + "\\s*(?:,|$)").matcher(kernel.group(1)).find()) {

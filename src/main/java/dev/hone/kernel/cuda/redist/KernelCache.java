@@ -14,9 +14,10 @@ import java.util.function.Supplier;
 /**
  * Compiled kernels on the disk, so that each is compiled once for each card.
  *
- * <p>A file's name is the SHA-256 of all that decides its content: compiler version, architecture, options, source and headers. It
- * holds the SHA-256 of the code and then the code, is written beside its name and renamed: other processes see none or all of it.
- * One that is damaged counts as absent, and a folder that cannot be written costs only the time to compile again.
+ * <p>A file's name is the SHA-256 of all that decides its content: compiler version, architecture, options, source and
+ * headers. It holds the SHA-256 of the code and then the code, is written beside its name and renamed: other processes
+ * see none or all of it. One that is damaged counts as absent, and a folder that cannot be written costs only the time
+ * to compile again.
  */
 final class KernelCache {
   private static final int HASH_BYTES = 32;

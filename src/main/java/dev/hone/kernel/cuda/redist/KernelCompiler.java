@@ -12,9 +12,9 @@ import java.util.Optional;
 /**
  * Compiles kernels of this build for one card, in a form that its driver loads, and keeps them.
  *
- * <p>A driver of NVRTC's own major version or a later one gets a cubin for the card's architecture. An older one gets PTX for the
- * tier, its version line lowered to {@value #PTX_VERSION} as {@code kernels/build.py} does with the shipped PTX, which the driver
- * compiles for the card itself; should it refuse, the shipped kernel stays.
+ * <p>A driver of NVRTC's own major version or a later one gets a cubin for the card's architecture. An older one gets
+ * PTX for the tier, its version line lowered to {@value #PTX_VERSION} as {@code kernels/build.py} does with the shipped
+ * PTX, which the driver compiles for the card itself; should it refuse, the shipped kernel stays.
  */
 public final class KernelCompiler {
   private static final String PTX_VERSION = "8.0";
@@ -48,7 +48,8 @@ public final class KernelCompiler {
   public static KernelCompiler open(Nvrtc nvrtc, Path folder, Version driver, int capability, int tier) {
     Optional<List<String>> include = CudaHeaders.options(nvrtc, folder);
     if (include.isEmpty()) {
-      throw new IllegalStateException("no CUDA headers (cuda_fp16.h) inside NVRTC " + nvrtc.version() + " or beside it");
+      throw new IllegalStateException("no CUDA headers (cuda_fp16.h) inside NVRTC " + nvrtc.version()
+          + " or beside it");
     }
     KernelCompiler compiler = new KernelCompiler(nvrtc, folder, include.get(), driver, capability, tier);
     if (!nvrtc.knows(compiler.cubin ? capability : tier)) {
@@ -64,7 +65,8 @@ public final class KernelCompiler {
   }
 
   /**
-   * A module with the kernel, whose arguments of these names are always these values: a cubin, or PTX with a closing zero.
+   * A module with the kernel, whose arguments of these names are always these values: a cubin, or PTX with a closing
+   * zero.
    *
    * @param text of the source file
    * @param headers of this project that it includes

@@ -18,8 +18,8 @@ import java.util.Set;
 import java.util.stream.Collectors;
 
 /**
- * NVIDIA's run-time compiler for CUDA C++, where it is found: PTX for a virtual architecture ({@code compute_80}), a cubin for a
- * real one ({@code sm_89}). It needs no card. NVRTC is thread-safe but compiles one program at a time.
+ * NVIDIA's run-time compiler for CUDA C++, where it is found: PTX for a virtual architecture ({@code compute_80}), a
+ * cubin for a real one ({@code sm_89}). It needs no card. NVRTC is thread-safe but compiles one program at a time.
  */
 public final class Nvrtc {
   /** Names the library's file; {@code none} turns NVRTC off. */
@@ -97,8 +97,8 @@ public final class Nvrtc {
   }
 
   /**
-   * Lays the CUDA headers that come inside NVRTC 13.3 and later into a folder, unless they are there. False when this NVRTC has
-   * none.
+   * Lays the CUDA headers that come inside NVRTC 13.3 and later into a folder, unless they are there. False when this
+   * NVRTC has none.
    */
   boolean installHeaders(Path folder) {
     if (calls.installBundledHeaders == null) {

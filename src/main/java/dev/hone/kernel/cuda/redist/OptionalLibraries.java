@@ -29,7 +29,8 @@ public final class OptionalLibraries {
     }
     try {
       return find.get().map(found -> found + ": " + purpose)
-          .orElse("not found, not needed; looked for " + library.names().getFirst() + " on the class path, the library path, in"
+          .orElse("not found, not needed; looked for " + library.names().getFirst()
+          + " on the class path, the library path, in"
               + " CUDA_PATH and by " + library.variable());
     } catch (IllegalArgumentException | UnsatisfiedLinkError e) {
       return "cannot be used, not needed: " + e.getMessage();

@@ -18,8 +18,9 @@ import java.util.stream.Stream;
 import org.bytedeco.javacpp.Loader;
 
 /**
- * A native library that may be on this machine. Looked for in this order: the path that an environment variable names, the class
- * path (where the JavaCPP CUDA redistributables put it), the loader's own search path, the folders of a CUDA toolkit.
+ * A native library that may be on this machine. Looked for in this order: the path that an environment variable names,
+ * the class path (where the JavaCPP CUDA redistributables put it), the loader's own search path, the folders of a CUDA
+ * toolkit.
  *
  * <p>No class of {@code org.bytedeco.cuda} is touched: those initialise JNI, which fails where there is no card.
  *
@@ -86,7 +87,10 @@ record OptionalLibrary(String variable, List<String> names, List<String> compani
     return Optional.empty();
   }
 
-  /** {@code libnvrtc.so.13} has {@code libnvrtc-builtins.so.13.3} beside it, {@code nvrtc64_130_0.dll nvrtc-builtins64_133.dll}. */
+  /**
+   * {@code libnvrtc.so.13} has {@code libnvrtc-builtins.so.13.3} beside it, {@code nvrtc64_130_0.dll
+   * nvrtc-builtins64_133.dll}.
+   */
   static String companionName(String prefix, String name, int minor) {
     String major = name.replaceAll(".*(?:\\.so\\.|64_)(\\d\\d).*", "$1");
     return name.endsWith(".dll") ? prefix + major + minor + ".dll" : prefix + major + "." + minor;

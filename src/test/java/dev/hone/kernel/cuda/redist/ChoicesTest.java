@@ -31,7 +31,8 @@ class ChoicesTest {
   @Test
   void theFasterOneWinsAndIsLoggedWithTheSettingThatOverrules() {
     assertThat(wins(choices(), "linear_fwd/bf16/8x8x8", () -> 100, () -> 50)).isTrue();
-    assertThat(log).containsExactly("linear_fwd/bf16/8x8x8: cublaslt 13.1.0, 50.0 us against 100.0 us of the shipped kernel"
+    assertThat(log).containsExactly(
+        "linear_fwd/bf16/8x8x8: cublaslt 13.1.0, 50.0 us against 100.0 us of the shipped kernel"
         + " (measured; cuda_products overrules)");
     assertThat(wins(choices(), "linear_fwd/bf16/9x9x9", () -> 50, () -> 100)).isFalse();
     assertThat(log.getLast()).contains("the shipped kernel, 50.0 us against 100.0 us of cublaslt 13.1.0");

@@ -108,7 +108,8 @@ class CublasLtTest {
   }
 
   @ParameterizedTest
-  @CsvSource({"BF16,5,7,11,7,11,11,false", "BF16,5,7,11,9,13,12,true", "F16,64,48,32,48,32,32,true", "F16,1,2,3,2,3,3,false"})
+  @CsvSource({"BF16,5,7,11,7,11,11,false", "BF16,5,7,11,9,13,12,true", "F16,64,48,32,48,32,32,true",
+      "F16,1,2,3,2,3,3,false"})
   void backwardIsDyTimesW(
       DType dtype, long m, long n, long k, long lddy, long ldw, long lddx, boolean accumulate) {
     try (Arena arena = Arena.ofConfined(); CublasLt lt = new CublasLt(fake.found(), 0, 0)) {

@@ -74,7 +74,8 @@ public final class FakeCublasLt {
     try {
       Linker.nativeLinker()
           .downcallHandle(
-              symbols.find("fake_cublaslt_use_driver").orElseThrow(), FunctionDescriptor.ofVoid(ADDRESS, ADDRESS, ADDRESS))
+              symbols.find("fake_cublaslt_use_driver").orElseThrow(), FunctionDescriptor.ofVoid(ADDRESS, ADDRESS,
+              ADDRESS))
           .invokeExact(out, in, synchronize);
     } catch (Throwable t) {
       throw new AssertionError(t);

@@ -40,7 +40,8 @@ class KernelCompilerTest {
   }
 
   private String rmsnorm(KernelCompiler compiler, String variant, Map<String, Long> values) throws IOException {
-    byte[] module = compiler.module("rmsnorm.cu", text(KERNELS.resolve("rmsnorm.cu")), headers(), "rmsnorm_fwd", variant, values);
+    byte[] module = compiler.module("rmsnorm.cu", text(KERNELS.resolve("rmsnorm.cu")), headers(), "rmsnorm_fwd",
+        variant, values);
     return new String(module, StandardCharsets.ISO_8859_1);
   }
 
@@ -54,7 +55,8 @@ class KernelCompilerTest {
     Nvrtc nvrtc = NvrtcTest.nvrtc();
     for (int tier : List.of(75, 80)) {
       List<String> options = Stream.concat(
-          Stream.of("--std=c++17", "-DHONE_SM=" + tier), CudaHeaders.options(nvrtc, cache).orElseThrow().stream()).toList();
+          Stream.of("--std=c++17", "-DHONE_SM=" + tier), CudaHeaders.options(nvrtc,
+          cache).orElseThrow().stream()).toList();
       Map<String, String> headers = headers();
       headers.putAll(CudaHeaders.STDINT);
       try (Stream<Path> files = Files.list(KERNELS)) {
@@ -127,6 +129,7 @@ class KernelCompilerTest {
     assertThatThrownBy(() -> FixedArguments.in(source, "rmsnorm_fwd", "", Map.of("eps", 1L)))
         .hasMessage("rmsnorm.cu: rmsnorm_fwd has no integer parameter eps");
     assertThat(FixedArguments.in(source, "rmsnorm_fwd", "warp", Map.of("C", 64L, "rows", 3L)).text())
-        .contains("HONE_VARIANT(rmsnorm_fwd, warp)").containsPattern("float offset\\) \\{ C = 64; rows = 3;\\s+forward<WARP>");
+        .contains("HONE_VARIANT(rmsnorm_fwd, warp)")
+        .containsPattern("float offset\\) \\{ C = 64; rows = 3;\\s+forward<WARP>");
   }
 }

@@ -38,7 +38,8 @@ class NvrtcTest {
   static Nvrtc nvrtc() {
     Optional<Nvrtc> found = Nvrtc.find(environment());
     if (found.isEmpty()) {
-      System.out.println("skipped: no NVRTC on the class path (mvn -P cuda-redist), on the library path or named by " + NAMED);
+      System.out.println("skipped: no NVRTC on the class path (mvn -P cuda-redist), on the library path or named by "
+          + NAMED);
     }
     Assumptions.assumeTrue(found.isPresent(), "no NVRTC");
     return found.get();
