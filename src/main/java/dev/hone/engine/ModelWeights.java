@@ -17,8 +17,8 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * The weights of a model in the form the engine walks them. Frozen weights stay as their source stores them, or become NF4 where
- * that is asked for; trained weights are f32 copies inside the plan's arena.
+ * The weights of a model in the form the engine walks them. Frozen weights stay as their source stores them, or are quantised
+ * where that is asked for; trained weights are f32 copies inside the plan's arena.
  */
 final class ModelWeights {
 
@@ -83,8 +83,8 @@ final class ModelWeights {
       weight = trained(name, finite(source.weight(name, p.out(spec), p.in(spec))));
     } else {
       weight = finite(source.weight(name, p.out(spec), p.in(spec)));
-      if (quantizer != null && weight.dtype().isFloat()) {
-        weight = quantizer.nf4(weight, storage == Storage.NF4_DOUBLE_QUANTISED);
+      if (quantizer != null) {
+        weight = quantizer.quantise(weight, storage);
       }
     }
     Tensor bias = spec.biases().contains(p) ? vector(module + ".bias", p.out(spec)) : null;
@@ -127,15 +127,20 @@ final class ModelWeights {
 
   /** A damaged checkpoint is told apart from a diverging run here, before the first step. */
   private Tensor finite(Tensor weight) {
+    return source.isChecked() ? weight : requireFinite(kernels, nonFinite, weight);
+  }
+
+  /** @param counter f64 (1), scratch */
+  static Tensor requireFinite(Kernels kernels, Tensor counter, Tensor weight) {
     Tensor values = weight;
     if (weight.quant() != null) {
       values = weight.quant().isDouble() ? weight.quant().nestedAbsmax() : weight.quant().absmax();
     }
-    kernels.countNonFinite(nonFinite, values);
-    if (nonFinite.toDouble() > 0) {
+    kernels.countNonFinite(counter, values);
+    if (counter.toDouble() > 0) {
       throw UserError.of(
           "%s: %,.0f of its values are NaN or infinite; the checkpoint is damaged, fetch it again",
-          weight.name(), nonFinite.toDouble());
+          weight.name(), counter.toDouble());
     }
     return weight;
   }

@@ -283,6 +283,11 @@ public final class Tensor {
     MemorySegment.copy(values, 0, data, ValueLayout.JAVA_INT, at * Integer.BYTES, values.length);
   }
 
+  /** Writes raw little-endian bytes from byte {@code at} on. */
+  public void putBytes(long at, byte[] bytes, int count) {
+    MemorySegment.copy(bytes, 0, data, ValueLayout.JAVA_BYTE, at, count);
+  }
+
   /** Writes one element of an I32 tensor. */
   public void put(long at, int value) {
     if (dtype != DType.I32 || at < 0 || at >= elements()) {
