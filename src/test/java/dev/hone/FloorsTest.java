@@ -99,7 +99,7 @@ class FloorsTest {
 
   @Test
   void onlyTheBindingsKnowTheLinker() {
-    noClasses().that().resideOutsideOfPackage("dev.hone.kernel.cpu")
+    noClasses().that().resideOutsideOfPackages("dev.hone.kernel.cpu", "dev.hone.kernel.cuda")
         .should().dependOnClassesThat().haveFullyQualifiedName("java.lang.foreign.Linker")
         .orShould().dependOnClassesThat().haveFullyQualifiedName("java.lang.foreign.SymbolLookup")
         .check(classes);

@@ -51,15 +51,16 @@ public final class Decoder implements AutoCloseable {
   }
 
   private Decoder(
-      Kernels kernels, ModelSpec spec, WeightSource source, Tuning tuning, Storage storage, ModelWeights borrowed,
+      Kernels device, ModelSpec spec, WeightSource source, Tuning tuning, Storage storage, ModelWeights borrowed,
       DType compute, int chunk, int positions) {
-    this.kernels = kernels;
     this.spec = spec;
     this.chunk = Math.min(chunk, positions);
     capacity = positions;
     StepShape step = new StepShape(compute, true, this.chunk, 1, positions);
-    Plan plan = InferencePlan.of(spec, tuning, step, borrowed == null);
-    Plan.Memory memory = plan.allocate(arena);
+    long workspace = device.workspaceBytes(ModelWeights.largest(spec, tuning, step));
+    Plan plan = InferencePlan.of(spec, tuning, step, borrowed == null, workspace);
+    Plan.Memory memory = plan.allocate(device.memory(), arena);
+    kernels = ModelWeights.withWorkspace(device, memory);
     parameters = borrowed == null ? new Parameters(memory, arena, spec, tuning) : null;
     weights =
         borrowed == null

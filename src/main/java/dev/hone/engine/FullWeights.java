@@ -25,7 +25,7 @@ public final class FullWeights {
       for (ParameterShape shape : ParameterShape.ofModel(base.spec())) {
         Tensor value = parameters.get(shape.name()).value();
         if (dtype != DType.F32) {
-          Tensor rounded = Tensor.allocate(arena, shape.name(), dtype, value.shape());
+          Tensor rounded = Tensor.allocate(kernels.memory(), arena, shape.name(), dtype, value.shape());
           kernels.cast(rounded, value);
           value = rounded;
         }

@@ -28,8 +28,7 @@ public final class Model implements AutoCloseable {
   private final Pass pass;
   private final List<Kernels.Attention> attention = new ArrayList<>();
   private final List<Block.AttentionStep> attentionSteps = new ArrayList<>();
-  private final Tensor docs;
-  private final Tensor targets;
+  private final BatchInputs inputs;
   private final Tensor loss;
   private final Tensor crossEntropyScratch;
   private final int lowestTrained;
@@ -50,21 +49,21 @@ public final class Model implements AutoCloseable {
   public static Plan plan(Kernels kernels, ModelSpec spec, Tuning tuning, StepShape step) {
     long crossEntropy =
         kernels.crossEntropyScratchBytes(step.tokens(), spec.hidden(), spec.vocab(), step.compute());
-    return TrainingPlan.of(spec, tuning, step, crossEntropy);
+    long workspace = kernels.workspaceBytes(ModelWeights.largest(spec, tuning, step));
+    return TrainingPlan.of(spec, tuning, step, crossEntropy, workspace);
   }
 
   private Model(
-      Kernels kernels, ModelSpec spec, WeightSource source, Tuning tuning, Storage storage, StepShape step) {
-    this.kernels = kernels;
+      Kernels device, ModelSpec spec, WeightSource source, Tuning tuning, Storage storage, StepShape step) {
     this.spec = spec;
     this.step = step;
-    plan = plan(kernels, spec, tuning, step);
-    Plan.Memory memory = plan.allocate(arena);
+    plan = plan(device, spec, tuning, step);
+    Plan.Memory memory = plan.allocate(device.memory(), arena);
+    kernels = ModelWeights.withWorkspace(device, memory);
     parameters = new Parameters(memory, arena, spec, tuning);
     weights = new ModelWeights(kernels, source, spec, tuning, storage, memory, parameters, arena);
     pass = new Pass(kernels, spec, weights, memory, arena);
-    docs = memory.tensor("batch.docs");
-    targets = memory.tensor("batch.targets");
+    inputs = new BatchInputs(memory, arena);
     loss = memory.tensor("loss");
     crossEntropyScratch = memory.tensor("cross_entropy");
     for (int layer = 0; layer < spec.layers(); layer++) {
@@ -72,7 +71,7 @@ public final class Model implements AutoCloseable {
           new Kernels.Attention(spec.attentionScale(), spec.windows().get(layer), spec.attentionSoftcap());
       attention.add(settings);
       attentionSteps.add(
-          s -> kernels.attentionForward(s.oHeads, s.lse, s.qHeads, s.kHeads, s.vHeads, docs, settings));
+          s -> kernels.attentionForward(s.oHeads, s.lse, s.qHeads, s.kHeads, s.vHeads, inputs.docs(), settings));
     }
     lowestTrained = lowestTrained();
   }
@@ -116,7 +115,7 @@ public final class Model implements AutoCloseable {
       if (step.recompute() && layer < spec.layers() - 1) {
         pass.block(layer).forward(pass.rope(), attentionSteps.get(layer), true, dropoutSeed);
       }
-      pass.block(layer).backward(pass.rope(), docs, attention.get(layer), layer > lowestTrained, dropoutSeed);
+      pass.block(layer).backward(pass.rope(), inputs.docs(), attention.get(layer), layer > lowestTrained, dropoutSeed);
     }
     if (weights.embeddingGradient != null) {
       kernels.embeddingBackward(weights.embeddingGradient, pass.ids(), pass.scratch().d, spec.embeddingScale());
@@ -137,15 +136,13 @@ public final class Model implements AutoCloseable {
     loss.zero();
     kernels.crossEntropy(
         loss, training ? pass.scratch().d : null, training ? weights.headGradient : null, crossEntropyScratch, h,
-        weights.head, targets, inverseCount, spec.logitScale(), spec.finalSoftcap(), labelSmoothing);
+        weights.head, inputs.targets(), inverseCount, spec.logitScale(), spec.finalSoftcap(), labelSmoothing);
     return loss.toDouble();
   }
 
   private void load(MicroBatch batch) {
     pass.tokens(batch.tokens(), batch.longestDocument());
-    targets.rows(batch.tokens());
-    docs.rows(batch.documents() + 1L);
-    batch.writeTo(pass.ids(), pass.rope().positions(), targets, docs);
+    inputs.load(batch);
   }
 
   /**
@@ -168,7 +165,7 @@ public final class Model implements AutoCloseable {
     load(batch);
     pass.forward(attentionSteps, false, 0);
     try (Arena passing = Arena.ofConfined()) {
-      Tensor logits = Tensor.allocate(passing, "logits", DType.F32, batch.tokens(), spec.vocab());
+      Tensor logits = Tensor.allocate(kernels.memory(), passing, "logits", DType.F32, batch.tokens(), spec.vocab());
       kernels.linearForward(logits, pass.finalNorm(), weights.head, null);
       kernels.softcapForward(logits, spec.logitScale(), spec.finalSoftcap());
       return logits.toFloats();

@@ -7,6 +7,7 @@ import dev.hone.model.ParameterShape;
 import dev.hone.model.Projection;
 import dev.hone.model.Tuning;
 import dev.hone.plan.Plan;
+import dev.hone.plan.StepShape;
 import dev.hone.plan.TrainingPlan;
 import dev.hone.tensor.DType;
 import dev.hone.tensor.Tensor;
@@ -18,7 +19,7 @@ import java.util.Map;
 
 /**
  * The weights of a model in the form the engine walks them. Frozen weights stay as their source stores them, or are quantised
- * where that is asked for; trained weights are f32 copies inside the plan's arena.
+ * where that is asked for, each where and how the device reads it; trained weights are f32 copies inside the plan's arena.
  */
 final class ModelWeights {
 
@@ -33,6 +34,7 @@ final class ModelWeights {
   private final WeightSource source;
   private final Parameters parameters;
   private final Storage storage;
+  private final Arena arena;
   private final Quantizer quantizer;
   private final Tensor nonFinite;
 
@@ -43,7 +45,8 @@ final class ModelWeights {
     this.source = source;
     this.parameters = parameters;
     this.storage = storage;
-    nonFinite = Tensor.allocate(arena, "non_finite", DType.F64, 1);
+    this.arena = arena;
+    nonFinite = Tensor.allocate(kernels.memory(), arena, "non_finite", DType.F64, 1);
     quantizer = storage == Storage.AS_STORED ? null : new Quantizer(kernels, arena);
     embedding = matrix("model.embed_tokens.weight", spec.vocab(), spec.hidden());
     embeddingGradient = gradient("model.embed_tokens.weight");
@@ -55,6 +58,27 @@ final class ModelWeights {
     finalNorm = norm("model.norm.weight", spec.hidden());
     head = spec.tiedHead() ? embedding : matrix(spec.headName(), spec.vocab(), spec.hidden());
     headGradient = spec.tiedHead() ? embeddingGradient : gradient(spec.headName());
+  }
+
+  /** The largest shapes of a run's linear layers and adapters. */
+  static Kernels.Largest largest(ModelSpec spec, Tuning tuning, StepShape step) {
+    long features = 0;
+    long weight = 0;
+    for (Projection p : Projection.values()) {
+      features = Math.max(features, Math.max(p.out(spec), p.in(spec)));
+      weight = Math.max(weight, (long) p.out(spec) * p.in(spec));
+    }
+    int rank = 0;
+    if (tuning instanceof Tuning.Lora lora) {
+      rank = lora.targets().stream().mapToInt(Tuning.Lora.Target::rank).max().orElse(0);
+    }
+    return new Kernels.Largest(step.tokens(), features, weight, rank);
+  }
+
+  /** The device's ops with the plan's scratch for them, where it wants any. */
+  static Kernels withWorkspace(Kernels device, Plan.Memory memory) {
+    String name = TrainingPlan.WORKSPACE;
+    return memory.has(name) ? device.withWorkspace(memory.tensor(name)) : device;
   }
 
   private BlockWeights block(ModelSpec spec, int layer, Map<Projection, Linear.Adapter> adapters) {
@@ -83,8 +107,10 @@ final class ModelWeights {
       weight = trained(name, finite(source.weight(name, p.out(spec), p.in(spec))));
     } else {
       weight = finite(source.weight(name, p.out(spec), p.in(spec)));
-      if (quantizer != null) {
+      if (quantizer != null && weight.dtype().isFloat()) {
         weight = quantizer.quantise(weight, storage);
+      } else {
+        weight = kernels.resident(weight, arena);
       }
     }
     Tensor bias = spec.biases().contains(p) ? vector(module + ".bias", p.out(spec)) : null;
@@ -117,12 +143,12 @@ final class ModelWeights {
 
   private Tensor vector(String name, long n) {
     Tensor stored = finite(source.tensor(name, n));
-    return parameters.has(name) ? trained(name, stored) : stored;
+    return parameters.has(name) ? trained(name, stored) : kernels.resident(stored, arena);
   }
 
   private Tensor matrix(String name, long rows, long columns) {
     Tensor stored = finite(source.tensor(name, rows, columns));
-    return parameters.has(name) ? trained(name, stored) : stored;
+    return parameters.has(name) ? trained(name, stored) : kernels.resident(stored, arena);
   }
 
   /** A damaged checkpoint is told apart from a diverging run here, before the first step. */

@@ -4,6 +4,7 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.hone.config.UserError;
 import dev.hone.tensor.DType;
+import dev.hone.tensor.MemorySpace;
 import dev.hone.tensor.Quant;
 import dev.hone.tensor.Tensor;
 import java.io.IOException;
@@ -181,35 +182,41 @@ public final class LayerCacheFile {
   public Tensor tensor(String name) {
     Entry e = entry(name);
     Segment s = segments.get(e.segment());
-    return tensorIn(arena, name, file.asSlice(s.offset(), s.bytes()));
+    return tensorIn(MemorySpace.HOST, arena, name, file.asSlice(s.offset(), s.bytes()));
   }
 
-  /** The tensor {@code name} inside a copy of its segment's blob that starts at {@code blob}; {@code holder} has its descriptor. */
-  public Tensor tensorIn(Arena holder, String name, MemorySegment blob) {
+  /**
+   * The tensor {@code name} inside a copy of its segment's blob.
+   *
+   * @param space where the copy lies
+   * @param holder has the tensor's descriptor
+   * @param blob the copy
+   */
+  public Tensor tensorIn(MemorySpace space, Arena holder, String name, MemorySegment blob) {
     Entry e = entry(name);
     MemorySegment data = slice(blob, e, "data");
     return switch (e.dtype()) {
       case NF4 -> {
-        Tensor code = floats(holder, e, blob, "code");
+        Tensor code = floats(space, holder, e, blob, "code");
         boolean nested = e.parts().containsKey("nested_absmax");
         Part absmax = e.parts().get("absmax");
         Quant quant =
             nested
                 ? new Quant(
                     code,
-                    Tensor.of(holder, name + ".absmax", DType.U8, slice(blob, e, "absmax"), absmax.bytes()),
-                    floats(holder, e, blob, "nested_code"), floats(holder, e, blob, "nested_absmax"), e.nestedOffset(),
+                    Tensor.of(space, holder, name + ".absmax", DType.U8, slice(blob, e, "absmax"), absmax.bytes()),
+                    floats(space, holder, e, blob, "nested_code"), floats(space, holder, e, blob, "nested_absmax"), e.nestedOffset(),
                     e.block(), e.nestedBlock())
-                : new Quant(code, floats(holder, e, blob, "absmax"), null, null, 0, e.block(), e.nestedBlock());
-        yield Tensor.ofNf4(holder, name, data, quant, e.shape());
+                : new Quant(code, floats(space, holder, e, blob, "absmax"), null, null, 0, e.block(), e.nestedBlock());
+        yield Tensor.ofNf4(space, holder, name, data, quant, e.shape());
       }
-      case I8 -> Tensor.ofInt8(holder, name, data, floats(holder, e, blob, "absmax"), e.shape()[0], e.shape()[1]);
-      default -> Tensor.of(holder, name, e.dtype(), data, e.shape());
+      case I8 -> Tensor.ofInt8(space, holder, name, data, floats(space, holder, e, blob, "absmax"), e.shape()[0], e.shape()[1]);
+      default -> Tensor.of(space, holder, name, e.dtype(), data, e.shape());
     };
   }
 
-  private static Tensor floats(Arena holder, Entry e, MemorySegment blob, String part) {
-    return Tensor.of(holder, e.name() + "." + part, DType.F32, slice(blob, e, part), e.parts().get(part).bytes() / 4);
+  private static Tensor floats(MemorySpace space, Arena holder, Entry e, MemorySegment blob, String part) {
+    return Tensor.of(space, holder, e.name() + "." + part, DType.F32, slice(blob, e, part), e.parts().get(part).bytes() / 4);
   }
 
   private static MemorySegment slice(MemorySegment blob, Entry e, String part) {

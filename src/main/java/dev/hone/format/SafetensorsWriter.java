@@ -50,7 +50,7 @@ public final class SafetensorsWriter {
     if (tensor.dtype() == DType.NF4) {
       throw new IllegalArgumentException(tensor + ": add codes and side data one by one");
     }
-    return add(name, StoredType.of(tensor.dtype()), tensor.shape(), tensor.data().asSlice(0, tensor.bytes()));
+    return add(name, StoredType.of(tensor.dtype()), tensor.shape(), tensor.hostBytes());
   }
 
   /** Adds raw bytes of the given type and shape. */

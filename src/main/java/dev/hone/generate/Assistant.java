@@ -92,7 +92,8 @@ public final class Assistant implements AutoCloseable {
     try (Arena arena = Arena.ofConfined()) {
       PeftAdapter adapter = options.adapter().map(f -> PeftAdapter.read(f, arena, spec.linears())).orElse(null);
       Tuning tuning = adapter == null ? new Tuning.None() : Adapters.tuning(spec, adapter.config(), 0f);
-      decoder = Decoder.open(kernels, spec, base, tuning, options.storage(), options.compute(), positions);
+      DType compute = kernels.computeDtype(options.compute());
+      decoder = Decoder.open(kernels, spec, base, tuning, options.storage(), compute, positions);
       if (adapter != null) {
         Adapters.load(adapter, decoder.parameters());
       }

@@ -1,7 +1,9 @@
 package dev.hone.kernel;
 
 import dev.hone.tensor.DType;
+import dev.hone.tensor.MemorySpace;
 import dev.hone.tensor.Tensor;
+import java.lang.foreign.Arena;
 
 /**
  * The op contract: what a device must compute, forward and hand-derived backward. Shapes, dtypes, aliasing and rounding of each op
@@ -9,15 +11,44 @@ import dev.hone.tensor.Tensor;
  *
  * <p>Letters: M tokens (documents laid end to end, no padding), C hidden, H heads, KV key/value heads, D head dim, I intermediate,
  * V vocabulary, R rank. {@code =} overwritten, {@code +=} accumulated. Arguments said to be nullable may be null; every other one
- * may not. Every method throws {@link NativeException} when the device refuses its arguments, before computing anything.
+ * may not. Tensors lie in {@link #memory}; {@link #resident}, {@link #countNonFinite}, {@link #cast} and {@link #nf4Quantize} also
+ * read from the host, where the weights of files are mapped. Every method throws {@link NativeException} when the device refuses its arguments, before computing anything.
  */
 public interface Kernels extends AutoCloseable {
 
   /** What one attention call needs beside its tensors. Window and softcap 0 mean none. */
   record Attention(float scale, int window, float softcap) {}
 
+  /**
+   * The largest shapes that a run will bring.
+   *
+   * @param tokens of a micro-batch
+   * @param features in or out of a linear layer
+   * @param weight elements of a linear layer's weight
+   * @param rank of an adapter, 0 none
+   */
+  record Largest(long tokens, long features, long weight, int rank) {}
+
   /** Device and instruction set in words, for reports. */
   String describe();
+
+  /** Where the tensors of this device lie. */
+  MemorySpace memory();
+
+  /** The dtype in which activations are kept when {@code wanted} is asked for: a device may have but one. */
+  DType computeDtype(DType wanted);
+
+  /** Bytes of scratch that the device's ops want for themselves, beside what their arguments give them. */
+  long workspaceBytes(Largest largest);
+
+  /** These ops, with scratch of at least {@link #workspaceBytes}; closing is for the one this came from. */
+  Kernels withWorkspace(Tensor workspace);
+
+  /**
+   * A frozen weight as this device's ops read it, for as long as {@code arena} lives: the stored tensor itself where it lies in
+   * memory that they reach, else a copy - vectors in f32, matrices in the compute dtype, NF4 as it is.
+   */
+  Tensor resident(Tensor stored, Arena arena);
 
   /** out (M,C) = scale * table[ids]; ids (M) i32; table (V,C). */
   void embeddingForward(Tensor out, Tensor ids, Tensor table, float scale);

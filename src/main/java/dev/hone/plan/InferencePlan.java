@@ -17,8 +17,10 @@ public final class InferencePlan {
   /**
    * @param ownWeights true when adapters live in this plan; false when decoding borrows the weights of a training run, adapters and
    *     their scratch included
+   * @param workspaceBytes what the device wants for itself
    */
-  public static Plan of(ModelSpec spec, Tuning tuning, StepShape step, boolean ownWeights) {
+  public static Plan of(
+      ModelSpec spec, Tuning tuning, StepShape step, boolean ownWeights, long workspaceBytes) {
     Plan.Builder plan = new Plan.Builder();
     long m = step.tokens();
     if (ownWeights) {
@@ -41,6 +43,7 @@ public final class InferencePlan {
     plan.add(Kind.ACTIVATIONS, "final.rstd", DType.F32, m);
     plan.add(Kind.ACTIVATIONS, "last", step.compute(), 1, spec.hidden());
     plan.add(Kind.ACTIVATIONS, "logits", DType.F32, 1, spec.vocab());
+    TrainingPlan.workspace(plan, workspaceBytes);
     return plan.build();
   }
 

@@ -1,6 +1,7 @@
 package dev.hone.plan;
 
 import dev.hone.tensor.DType;
+import dev.hone.tensor.MemorySpace;
 import dev.hone.tensor.Tensor;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -15,7 +16,7 @@ import java.util.Map;
  * tensors from there; a step allocates nothing.
  */
 public final class Plan {
-  /** Offsets are multiples of this many bytes: a cache line, and what the widest vector loads want. */
+  /** Offsets are multiples of this many bytes: a cache line, what the widest vector loads want, four of a card's 16-byte loads. */
   public static final long ALIGNMENT = 64;
 
   private final Map<String, Buffer> buffers;
@@ -46,21 +47,21 @@ public final class Plan {
     return bytes;
   }
 
-  /** Takes the arena and hands out its tensors. */
-  public Memory allocate(Arena arena) {
-    return new Memory(arena);
+  /** Takes the arena from {@code space}, for as long as {@code arena} lives, and hands out its tensors. */
+  public Memory allocate(MemorySpace space, Arena arena) {
+    return new Memory(space, arena);
   }
 
   /** The arena of a plan, and its tensors by name. */
   public final class Memory {
     private final Map<String, Tensor> tensors = new LinkedHashMap<>();
 
-    private Memory(Arena arena) {
-      MemorySegment memory = arena.allocate(Math.max(ALIGNMENT, arenaBytes), ALIGNMENT);
+    private Memory(MemorySpace space, Arena arena) {
+      MemorySegment memory = space.allocate(arena, Math.max(ALIGNMENT, arenaBytes), ALIGNMENT);
       for (Buffer buffer : buffers.values()) {
         long[] shape = buffer.shape().stream().mapToLong(Long::longValue).toArray();
         MemorySegment data = memory.asSlice(buffer.offset(), Math.max(buffer.bytes(), 0));
-        tensors.put(buffer.name(), Tensor.of(arena, buffer.name(), buffer.dtype(), data, shape));
+        tensors.put(buffer.name(), Tensor.of(space, arena, buffer.name(), buffer.dtype(), data, shape));
       }
     }
 
@@ -97,7 +98,6 @@ public final class Plan {
       put(other.kind(), name, other.dtype(), other.offset(), other.shape().stream().mapToLong(Long::longValue).toArray());
       return this;
     }
-
 
     private Buffer put(Buffer.Kind kind, String name, DType dtype, long offset, long... shape) {
       List<Long> extents = new ArrayList<>();

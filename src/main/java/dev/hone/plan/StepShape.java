@@ -5,7 +5,7 @@ import dev.hone.tensor.DType;
 /**
  * The largest step a run will take, and how it computes.
  *
- * @param compute dtype of activations: F32, or BF16 for speed
+ * @param compute dtype of activations: what the device offers of F32, BF16 and F16
  * @param recompute keep only each block's input and run its forward again in backward, instead of keeping everything
  * @param tokens most tokens of a micro-batch
  * @param documents most documents of a micro-batch
@@ -13,8 +13,8 @@ import dev.hone.tensor.DType;
  */
 public record StepShape(DType compute, boolean recompute, int tokens, int documents, int positions) {
   public StepShape {
-    if (compute != DType.F32 && compute != DType.BF16) {
-      throw new IllegalArgumentException("activations are f32 or bf16, not " + compute);
+    if (!compute.isFloat()) {
+      throw new IllegalArgumentException("activations are f32, bf16 or f16, not " + compute);
     }
   }
 }

@@ -20,8 +20,12 @@ import java.util.List;
 public final class TrainingPlan {
   private TrainingPlan() {}
 
-  /** Bytes of cross-entropy scratch depend on the device; the rest follows from the shapes. */
-  public static Plan of(ModelSpec spec, Tuning tuning, StepShape step, long crossEntropyBytes) {
+  /** The buffer of the device's own scratch, where it wants any. */
+  public static final String WORKSPACE = "workspace";
+
+  /** Bytes of cross-entropy scratch and of the device's own depend on the device; the rest follows from the shapes. */
+  public static Plan of(
+      ModelSpec spec, Tuning tuning, StepShape step, long crossEntropyBytes, long workspaceBytes) {
     Plan.Builder plan = new Plan.Builder();
     trainables(plan, spec, tuning);
     batch(plan, spec, step);
@@ -35,7 +39,14 @@ public final class TrainingPlan {
     scratch(plan, spec, tuning, step);
     plan.add(Kind.SCRATCH, "loss", DType.F64, 1);
     plan.add(Kind.SCRATCH, "cross_entropy", DType.U8, Math.max(1, crossEntropyBytes));
+    workspace(plan, workspaceBytes);
     return plan.build();
+  }
+
+  static void workspace(Plan.Builder plan, long bytes) {
+    if (bytes > 0) {
+      plan.add(Kind.SCRATCH, WORKSPACE, DType.U8, bytes);
+    }
   }
 
   /** The flat buffer that holds the values of the decayed or the undecayed parameters. */

@@ -10,7 +10,9 @@ import java.util.Arrays;
  * A dense row-major array outside the heap with the descriptor that native code checks (hone_tensor of hone.h).
  *
  * <p>The shape may change within what was allocated ({@link #rows}, {@link #reshape}), so that one buffer serves micro-batches of
- * different lengths without an allocation. Host data is read and written through {@link #data}.
+ * different lengths without an allocation. The elements lie in a {@link MemorySpace}: {@link #set}, {@link #toFloats}, {@link #toDouble},
+ * {@link #zero}, {@link #copyFrom} and {@link #hostBytes} work wherever that is; {@link #data} of a device's tensor is an address for
+ * its kernels.
  */
 public final class Tensor {
   private static final long DATA = 0;
@@ -45,19 +47,21 @@ public final class Tensor {
 
   private final String name;
   private final DType dtype;
+  private final MemorySpace memory;
   private long[] shape;
   private final MemorySegment data;
   private final MemorySegment descriptor;
   private final Quant quant;
 
   private Tensor(
-      Arena arena, String name, DType dtype, MemorySegment data, Quant quant, long... shape) {
+      MemorySpace memory, Arena arena, String name, DType dtype, MemorySegment data, Quant quant, long... shape) {
     if (shape.length < 1 || shape.length > 4) {
       throw new IllegalArgumentException(name + ": rank " + shape.length + ", want 1 to 4");
     }
     if (dtype.isQuantised() != (quant != null)) {
       throw new IllegalArgumentException(name + ": quantised tensors, and only they, have side data");
     }
+    this.memory = memory;
     this.name = name;
     this.dtype = dtype;
     this.shape = shape.clone();
@@ -80,30 +84,47 @@ public final class Tensor {
     }
   }
 
-  /** A tensor over existing memory, which must outlive it; {@code arena} holds the descriptor. */
+  /** A tensor over existing host memory, which must outlive it; {@code arena} holds the descriptor. */
   public static Tensor of(Arena arena, String name, DType dtype, MemorySegment data, long... shape) {
-    return new Tensor(arena, name, dtype, data, null, shape);
+    return of(MemorySpace.HOST, arena, name, dtype, data, shape);
   }
 
-  /** An NF4 tensor: {@code codes} holds two a byte, {@code shape} is the weight's. */
+  /** As {@link #of(Arena, String, DType, MemorySegment, long...)}, over memory of {@code space}. */
+  public static Tensor of(
+      MemorySpace space, Arena arena, String name, DType dtype, MemorySegment data, long... shape) {
+    return new Tensor(space, arena, name, dtype, data, null, shape);
+  }
+
+  /** An NF4 tensor in host memory: {@code codes} holds two a byte, {@code shape} is the weight's. */
   public static Tensor ofNf4(Arena arena, String name, MemorySegment codes, Quant quant, long... shape) {
-    return new Tensor(arena, name, DType.NF4, codes, quant, shape);
+    return ofNf4(MemorySpace.HOST, arena, name, codes, quant, shape);
+  }
+
+  /** An NF4 tensor whose codes and side data lie in {@code space}. */
+  public static Tensor ofNf4(
+      MemorySpace space, Arena arena, String name, MemorySegment codes, Quant quant, long... shape) {
+    return new Tensor(space, arena, name, DType.NF4, codes, quant, shape);
   }
 
   /** An I8 tensor of shape (out,in): {@code codes} are signed bytes, {@code scale} f32 (out) stands beside them. */
-  public static Tensor ofInt8(Arena arena, String name, MemorySegment codes, Tensor scale, long out, long in) {
+  public static Tensor ofInt8(
+      MemorySpace space, Arena arena, String name, MemorySegment codes, Tensor scale, long out, long in) {
     Quant quant = new Quant(null, scale, null, null, 0, Math.toIntExact(in), 0);
-    return new Tensor(arena, name, DType.I8, codes, quant, out, in);
+    return new Tensor(space, arena, name, DType.I8, codes, quant, out, in);
   }
 
-  /** A zeroed tensor with memory of its own in {@code arena}, aligned to 64 bytes. */
+  /** A zeroed tensor with host memory of its own in {@code arena}, aligned to 64 bytes. */
   public static Tensor allocate(Arena arena, String name, DType dtype, long... shape) {
+    return allocate(MemorySpace.HOST, arena, name, dtype, shape);
+  }
+
+  /** A zeroed tensor with memory of its own in {@code space}, as long as {@code arena} lives. */
+  public static Tensor allocate(MemorySpace space, Arena arena, String name, DType dtype, long... shape) {
     long elements = 1;
     for (long extent : shape) {
       elements = Math.multiplyExact(elements, extent);
     }
-    MemorySegment memory = arena.allocate(Math.max(64, dtype.bytes(elements)), 64);
-    return of(arena, name, dtype, memory, shape);
+    return of(space, arena, name, dtype, space.allocate(arena, Math.max(64, dtype.bytes(elements)), 64), shape);
   }
 
   private static MemorySegment quantDescriptor(Arena arena, Quant quant) {
@@ -132,7 +153,7 @@ public final class Tensor {
       throw new IllegalArgumentException(name + ": a quantised tensor has no views");
     }
     long offset = dtype.bytes(firstRow * rowElements());
-    return of(arena, viewName, dtype, data.asSlice(offset), viewShape);
+    return of(memory, arena, viewName, dtype, data.asSlice(offset), viewShape);
   }
 
   /** Sets the first extent for the coming calls; see {@link #reshape}. */
@@ -219,8 +240,25 @@ public final class Tensor {
     return dtype.bytes(elements());
   }
 
+  /** Where the elements lie. */
+  public MemorySpace memory() {
+    return memory;
+  }
+
+  /** The elements' memory; of a device's tensor only an address for its kernels. */
   public MemorySegment data() {
     return data;
+  }
+
+  /** The elements' bytes on the host: the tensor's own memory there, or a copy of a device's. */
+  public MemorySegment hostBytes() {
+    MemorySegment own = data.asSlice(0, bytes());
+    if (memory == MemorySpace.HOST) {
+      return own;
+    }
+    MemorySegment copy = Arena.ofAuto().allocate(Math.max(1, bytes()), 64).asSlice(0, bytes());
+    memory.read(copy, own);
+    return copy;
   }
 
   /** The native descriptor, for kernels. */
@@ -229,26 +267,37 @@ public final class Tensor {
   }
 
   public void zero() {
-    data.asSlice(0, bytes()).fill((byte) 0);
+    memory.zero(data.asSlice(0, bytes()));
+  }
+
+  /**
+   * Copies the elements of a tensor of the same dtype and size that lies on the host, here or on a device.
+   *
+   * @throws IllegalArgumentException when they do not fit, or {@code source} is a device's
+   */
+  public Tensor copyFrom(Tensor source) {
+    if (source.dtype != dtype || source.elements() != elements() || source.memory != MemorySpace.HOST) {
+      throw new IllegalArgumentException(this + ": copy of " + source + " in " + source.memory);
+    }
+    memory.write(data, source.data.asSlice(0, bytes()));
+    return this;
   }
 
   /** The elements as f32, widened from bf16 or f16 where they are stored so. */
   public float[] toFloats() {
     int n = Math.toIntExact(elements());
     float[] out = new float[n];
-    switch (dtype) {
-      case F32 -> MemorySegment.copy(data, ValueLayout.JAVA_FLOAT, 0, out, 0, n);
-      case BF16 -> {
-        for (int i = 0; i < n; i++) {
-          out[i] = Float.intBitsToFloat(data.getAtIndex(ValueLayout.JAVA_SHORT_UNALIGNED, i) << 16);
-        }
-      }
-      case F16 -> {
-        for (int i = 0; i < n; i++) {
-          out[i] = Float.float16ToFloat(data.getAtIndex(ValueLayout.JAVA_SHORT_UNALIGNED, i));
-        }
-      }
-      default -> throw new IllegalStateException(name + ": " + dtype + " has no plain float values");
+    if (!dtype.isFloat()) {
+      throw new IllegalStateException(name + ": " + dtype + " has no plain float values");
+    }
+    if (dtype == DType.F32) {
+      memory.read(MemorySegment.ofArray(out), data);
+      return out;
+    }
+    MemorySegment stored = hostBytes();
+    for (int i = 0; i < n; i++) {
+      short bits = stored.getAtIndex(ValueLayout.JAVA_SHORT_UNALIGNED, i);
+      out[i] = dtype == DType.BF16 ? Float.intBitsToFloat(bits << 16) : Float.float16ToFloat(bits);
     }
     return out;
   }
@@ -258,42 +307,44 @@ public final class Tensor {
     if (dtype != DType.F64 || elements() != 1) {
       throw new IllegalStateException(this + " is not one f64");
     }
-    return data.get(ValueLayout.JAVA_DOUBLE, 0);
+    return memory.readDouble(data);
   }
 
-  /** Fills an F32 or I32 tensor from the front; lengths must agree. */
+  /** Fills an F32 tensor; lengths must agree. */
   public Tensor set(float... values) {
     requireLength(values.length, DType.F32);
-    MemorySegment.copy(values, 0, data, ValueLayout.JAVA_FLOAT, 0, values.length);
+    memory.write(data, MemorySegment.ofArray(values));
     return this;
   }
 
   /** As {@link #set(float...)} for I32. */
   public Tensor set(int... values) {
     requireLength(values.length, DType.I32);
-    MemorySegment.copy(values, 0, data, ValueLayout.JAVA_INT, 0, values.length);
+    memory.write(data, MemorySegment.ofArray(values));
     return this;
   }
 
-  /** Writes an I32 tensor's elements from {@code at} on. */
+  /** Writes an I32 tensor's elements from {@code at} on; on the host only. */
   public void put(long at, int... values) {
-    if (dtype != DType.I32 || at < 0 || at + values.length > elements()) {
-      throw new IllegalArgumentException(this + ": put of " + values.length + " i32 values at " + at);
-    }
+    requirePut(at, values.length);
     MemorySegment.copy(values, 0, data, ValueLayout.JAVA_INT, at * Integer.BYTES, values.length);
   }
 
-  /** Writes raw little-endian bytes from byte {@code at} on. */
+  /** Writes raw little-endian bytes from byte {@code at} on; on the host only. */
   public void putBytes(long at, byte[] bytes, int count) {
     MemorySegment.copy(bytes, 0, data, ValueLayout.JAVA_BYTE, at, count);
   }
 
-  /** Writes one element of an I32 tensor. */
+  /** Writes one element of an I32 tensor; on the host only. */
   public void put(long at, int value) {
-    if (dtype != DType.I32 || at < 0 || at >= elements()) {
-      throw new IllegalArgumentException(this + ": put of an i32 value at " + at);
-    }
+    requirePut(at, 1);
     data.setAtIndex(ValueLayout.JAVA_INT, at, value);
+  }
+
+  private void requirePut(long at, int length) {
+    if (dtype != DType.I32 || at < 0 || at + length > elements() || memory != MemorySpace.HOST) {
+      throw new IllegalArgumentException(this + " in " + memory + ": put of " + length + " i32 values at " + at);
+    }
   }
 
   private void requireLength(int length, DType wanted) {

@@ -124,7 +124,7 @@ final class RunOutput {
           folder -> {
             writeModel(folder);
             if (!config.output().saveOnlyModel()) {
-              Snapshot.writeOptimizer(folder, parameters, fingerprint, progress.unlogged());
+              Snapshot.writeOptimizer(folder, parameters, fingerprint, progress);
             }
             Snapshot.writeState(folder, progress);
           });

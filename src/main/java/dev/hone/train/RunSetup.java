@@ -116,7 +116,8 @@ final class RunSetup implements AutoCloseable {
           "%s: a row has %d tokens and the model was made for %d; lower cutoff_len, or stretch it with rope_scaling",
           config.where("cutoff_len"), positions, spec.maxPositions());
     }
-    DType compute = config.model().computeDtype() == TrainConfig.ComputeDtype.BF16 ? DType.BF16 : DType.F32;
+    DType compute =
+        kernels.computeDtype(config.model().computeDtype() == TrainConfig.ComputeDtype.BF16 ? DType.BF16 : DType.F32);
     StepShape keep =
         new StepShape(
             compute, false, Math.max(train.tokens(), held.tokens()), Math.max(train.documents(), held.documents()), positions);
@@ -262,6 +263,11 @@ final class RunSetup implements AutoCloseable {
 
   Kernels kernels() {
     return kernels;
+  }
+
+  /** The dtype of the activations. */
+  DType computeDtype() {
+    return step.compute();
   }
 
   Model model() {

@@ -31,6 +31,8 @@ final class Snapshot {
   private static final String SECOND_MOMENT = ".exp_avg_sq";
   private static final String UNLOGGED_STEPS = "unlogged steps";
   private static final String UNLOGGED_LOSS = "unlogged loss";
+  private static final String LOSS_SCALE = "loss scale";
+  private static final String LOSS_SCALE_STEPS = "steps since the loss scale changed";
   private static final ObjectMapper JSON = new ObjectMapper();
 
   private Snapshot() {}
@@ -41,16 +43,16 @@ final class Snapshot {
   }
 
   /** Where a resumed run begins. */
-  record Start(int step, ArrayNode history, Unlogged unlogged) {
+  record Start(int step, ArrayNode history, Unlogged unlogged, LossScale.State scale) {
     static Start fresh() {
-      return new Start(0, JSON.createArrayNode(), Unlogged.NONE);
+      return new Start(0, JSON.createArrayNode(), Unlogged.NONE, LossScale.State.NONE);
     }
   }
 
-  /** How far a run has come; as JSON in transformers' spelling, which has no place for {@code unlogged}. */
+  /** How far a run has come; as JSON in transformers' spelling, which has no place for {@code unlogged} and {@code scale}. */
   record Progress(
       int step, int totalSteps, double epoch, double epochs, int batch, int loggingSteps, ArrayNode history,
-      Unlogged unlogged) {
+      Unlogged unlogged, LossScale.State scale) {
     String json() {
       ObjectNode state = JSON.createObjectNode();
       state.put("epoch", epoch).put("global_step", step).put("is_hyper_param_search", false);
@@ -67,11 +69,15 @@ final class Snapshot {
     AtomicFiles.writeText(folder.resolve(STATE), progress.json());
   }
 
-  static void writeOptimizer(Path folder, Parameters parameters, Map<String, String> fingerprint, Unlogged unlogged) {
+  static void writeOptimizer(Path folder, Parameters parameters, Map<String, String> fingerprint, Progress progress) {
     SafetensorsWriter writer = new SafetensorsWriter();
     fingerprint.forEach(writer::metadata);
-    writer.metadata(UNLOGGED_STEPS, Integer.toString(unlogged.steps()));
-    writer.metadata(UNLOGGED_LOSS, Double.toString(unlogged.loss()));
+    writer.metadata(UNLOGGED_STEPS, Integer.toString(progress.unlogged.steps()));
+    writer.metadata(UNLOGGED_LOSS, Double.toString(progress.unlogged.loss()));
+    if (!progress.scale.equals(LossScale.State.NONE)) {
+      writer.metadata(LOSS_SCALE, Float.toString(progress.scale.value()));
+      writer.metadata(LOSS_SCALE_STEPS, Integer.toString(progress.scale.stepsSinceChange()));
+    }
     for (Parameters.Parameter p : parameters.all()) {
       writer.add(p.name(), p.value());
       writer.add(p.name() + FIRST_MOMENT, p.m());
@@ -106,7 +112,11 @@ final class Snapshot {
           new Unlogged(
               Integer.parseInt(file.metadata().getOrDefault(UNLOGGED_STEPS, "0")),
               Double.parseDouble(file.metadata().getOrDefault(UNLOGGED_LOSS, "0")));
-      return new Start(state.path("global_step").asInt(), state.withArray("log_history"), unlogged);
+      LossScale.State scale =
+          new LossScale.State(
+              Float.parseFloat(file.metadata().getOrDefault(LOSS_SCALE, "0")),
+              Integer.parseInt(file.metadata().getOrDefault(LOSS_SCALE_STEPS, "0")));
+      return new Start(state.path("global_step").asInt(), state.withArray("log_history"), unlogged, scale);
     } catch (IOException e) {
       throw new UserError(stateFile + " cannot be read: " + e.getMessage(), e);
     }

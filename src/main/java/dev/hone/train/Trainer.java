@@ -14,7 +14,8 @@ import java.util.List;
 
 /**
  * The training loop. One optimiser step is: forward and backward of its micro-batches, each scaled by 1 / valid targets of the whole
- * step; the norm over all gradients; clipping; AdamW at the schedule's rate. Data order and dropout are functions of seed and step,
+ * step; the norm over all gradients; clipping; AdamW at the schedule's rate. With f16 activations the gradients carry a scale until
+ * AdamW takes it out ({@link LossScale}). Data order and dropout are functions of seed and step,
  * so a run that goes on from a checkpoint does what it would have done.
  */
 public final class Trainer {
@@ -66,6 +67,7 @@ public final class Trainer {
     private final int totalSteps;
     private final LearningRate schedule;
     private final RunLog log;
+    private final LossScale scale;
     private final int firstStep;
     private final long began = System.nanoTime();
     private double lossSinceLog;
@@ -83,6 +85,7 @@ public final class Trainer {
       batches = setup.batches();
       totalSteps = setup.totalSteps();
       firstStep = start.step();
+      scale = new LossScale(setup.computeDtype(), start.scale());
       lossSinceLog = start.unlogged().loss();
       stepsSinceLog = start.unlogged().steps();
       TrainConfig.Schedule s = config.schedule();
@@ -109,29 +112,44 @@ public final class Trainer {
       long started = System.nanoTime();
       List<MicroBatch> micro = batches.step(step);
       int valid = micro.stream().mapToInt(MicroBatch::validTargets).sum();
-      float inverseCount = 1f / Math.max(1, valid);
-      parameters.zeroGradients();
-      double sum = 0;
-      int tokens = 0;
-      for (int i = 0; i < micro.size(); i++) {
-        if (listener.stopRequested()) {
+      int tokens = micro.stream().mapToInt(MicroBatch::tokens).sum();
+      Gradients found;
+      do {
+        found = gradients(step, micro, valid);
+        if (found == null) {
           return false;
         }
-        long dropoutSeed = mix(mix(config.seed()) + (long) step * batches.microBatchesPerEpoch() + i);
-        sum += model.train(micro.get(i), inverseCount, dropoutSeed, (float) config.optimizer().labelSmoothing());
-        tokens += micro.get(i).tokens();
-      }
-      double loss = sum / Math.max(1, valid);
-      double norm = parameters.gradientNorm(kernels);
-      requireFinite(step, loss, norm);
+        requireFinite(step, found);
+      } while (!scale.accepts(found.norm));
       double rate = schedule.at(step);
-      parameters.step(kernels, adamW(rate), clip(norm), step + 1L);
+      double loss = found.loss;
+      parameters.step(kernels, adamW(rate), clip(found.norm) / found.scale, step + 1L);
       lossSum += loss;
       lossSinceLog += loss;
       tokensSinceLog += tokens;
       stepsSinceLog++;
-      report(step + 1, loss, norm, rate, tokens, System.nanoTime() - started);
+      report(step + 1, loss, found.norm, rate, tokens, System.nanoTime() - started);
       return true;
+    }
+
+    /** What a step's micro-batches left in the gradients: the loss, the norm once unscaled, the scale still in them. */
+    private record Gradients(double loss, double norm, float scale) {}
+
+    /** Forward and backward of a step's micro-batches; null when given up because the listener asked to stop. */
+    private Gradients gradients(int step, List<MicroBatch> micro, int valid) {
+      float factor = scale.value();
+      float inverseCount = 1f / Math.max(1, valid);
+      parameters.zeroGradients();
+      double sum = 0;
+      for (int i = 0; i < micro.size(); i++) {
+        if (listener.stopRequested()) {
+          return null;
+        }
+        long dropoutSeed = mix(mix(config.seed()) + (long) step * batches.microBatchesPerEpoch() + i);
+        sum +=
+            model.train(micro.get(i), inverseCount * factor, dropoutSeed, (float) config.optimizer().labelSmoothing());
+      }
+      return new Gradients(sum / Math.max(1, valid), parameters.gradientNorm(kernels) / factor, factor);
     }
 
     private Parameters.AdamW adamW(double rate) {
@@ -146,8 +164,10 @@ public final class Trainer {
       return max > 0 ? (float) Math.min(1, max / (norm + 1e-6)) : 1f;
     }
 
-    private void requireFinite(int step, double loss, double norm) {
-      if (Double.isFinite(loss) && Double.isFinite(norm)) {
+    private void requireFinite(int step, Gradients found) {
+      double loss = found.loss;
+      double norm = found.norm;
+      if (Double.isFinite(loss) && (Double.isFinite(norm) || scale.canFall())) {
         return;
       }
       if (step == firstStep) {
@@ -234,7 +254,8 @@ public final class Trainer {
     private Snapshot.Progress progress(int done) {
       return new Snapshot.Progress(
           done, totalSteps, batches.epochAfter(done), config.schedule().epochs(), config.schedule().batch(),
-          config.output().loggingSteps(), log.history(), new Snapshot.Unlogged(stepsSinceLog, lossSinceLog));
+          config.output().loggingSteps(), log.history(), new Snapshot.Unlogged(stepsSinceLog, lossSinceLog),
+          scale.state());
     }
 
     private TrainListener.Finished finished(Path result, int steps, boolean interrupted) {

@@ -4,7 +4,9 @@ import dev.hone.kernel.Activation;
 import dev.hone.kernel.Kernels;
 import dev.hone.kernel.NativeException;
 import dev.hone.tensor.DType;
+import dev.hone.tensor.MemorySpace;
 import dev.hone.tensor.Tensor;
+import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.nio.file.Path;
 
@@ -99,6 +101,33 @@ public final class CpuKernels implements Kernels {
   @Override
   public String describe() {
     return "CPU, " + threads() + (threads() == 1 ? " thread, " : " threads, ") + isa();
+  }
+
+  @Override
+  public MemorySpace memory() {
+    return MemorySpace.HOST;
+  }
+
+  /** Both f32 and bf16; what else is asked for is refused by the ops. */
+  @Override
+  public DType computeDtype(DType wanted) {
+    return wanted;
+  }
+
+  /** None: libhone has its own, see {@link #threadWorkspaceBytes}. */
+  @Override
+  public long workspaceBytes(Largest largest) {
+    return 0;
+  }
+
+  @Override
+  public Kernels withWorkspace(Tensor workspace) {
+    return this;
+  }
+
+  @Override
+  public Tensor resident(Tensor stored, Arena arena) {
+    return stored;
   }
 
   @Override
@@ -492,7 +521,13 @@ public final class CpuKernels implements Kernels {
   public void close() {}
 
   private static MemorySegment at(Tensor tensor) {
-    return tensor == null ? MemorySegment.NULL : tensor.descriptor();
+    if (tensor == null) {
+      return MemorySegment.NULL;
+    }
+    if (tensor.memory() != MemorySpace.HOST) {
+      throw new IllegalArgumentException(tensor + " lies in " + tensor.memory() + ", which the CPU does not reach");
+    }
+    return tensor.descriptor();
   }
 
   private static AssertionError mismatch(String function, Throwable cause) {
