@@ -39,6 +39,6 @@ public final class Hone {
    */
   public static Assistant open(Path model, Optional<Path> adapter) {
     return Assistant.open(
-        new Assistant.Options(model, adapter, Optional.empty(), Storage.AS_STORED, DType.F32, 0, 0), true);
+        new Assistant.Options(model, adapter, Optional.empty(), Storage.AS_STORED, Optional.empty(), DType.F32, 0, 0), true);
   }
 }

@@ -1,7 +1,6 @@
 package dev.hone.engine;
 
 import dev.hone.config.UserError;
-import dev.hone.format.Checkpoint;
 import dev.hone.format.LayerCacheFile;
 import dev.hone.format.LayerCacheWriter;
 import dev.hone.kernel.Kernels;
@@ -21,7 +20,6 @@ import java.util.Arrays;
 import java.util.HexFormat;
 import java.util.LinkedHashMap;
 import java.util.Map;
-import java.util.Optional;
 import java.util.function.Consumer;
 
 /**
@@ -211,12 +209,4 @@ public final class LayerCache implements WeightSource, AutoCloseable {
     arena.close();
   }
 
-  /** The source folder's present fingerprint; empty when there is no such checkpoint any more. */
-  static Optional<String> fingerprintOf(Path source) {
-    try (Checkpoint checkpoint = Checkpoint.open(source)) {
-      return Optional.of(checkpoint.fingerprint());
-    } catch (UserError e) {
-      return Optional.empty();
-    }
-  }
 }

@@ -6,6 +6,7 @@ import dev.hone.data.Batches;
 import dev.hone.data.Example;
 import dev.hone.engine.AdapterStart;
 import dev.hone.engine.Adapters;
+import dev.hone.engine.LayerCache;
 import dev.hone.engine.Model;
 import dev.hone.engine.Storage;
 import dev.hone.format.PeftAdapter;
@@ -27,6 +28,7 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.function.Consumer;
 import java.util.zip.CRC32C;
 
 /** A run made ready: the model opened with what trains on it, the data in batches, the steps counted. */
@@ -40,16 +42,21 @@ final class RunSetup implements AutoCloseable {
   private final PeftConfig peft;
   private final Tuning tuning;
   private final StepShape step;
+  private final LayerCache cache;
   private final Model model;
   private final Map<String, String> fingerprint;
   private final Snapshot.Start start;
 
-  /** Reads the weights; what trains starts fresh, from an adapter or from a checkpoint, as the config says. */
-  static RunSetup open(TrainConfig config, RunInputs inputs) {
-    return new RunSetup(config, inputs);
+  /**
+   * Reads the weights; what trains starts fresh, from an adapter or from a checkpoint, as the config says.
+   *
+   * @param note hears what takes long
+   */
+  static RunSetup open(TrainConfig config, RunInputs inputs, Consumer<String> note) {
+    return new RunSetup(config, inputs, note);
   }
 
-  private RunSetup(TrainConfig config, RunInputs inputs) {
+  private RunSetup(TrainConfig config, RunInputs inputs, Consumer<String> note) {
     this.config = config;
     this.inputs = inputs;
     ModelSpec spec = inputs.spec();
@@ -64,13 +71,35 @@ final class RunSetup implements AutoCloseable {
     peft = config.method() == TrainConfig.Method.FULL ? null : adapter == null ? freshConfig() : adapter.config();
     tuning = peft == null ? new Tuning.Full() : Adapters.tuning(spec, peft, dropout(adapter));
     step = chooseStep(spec);
-    model = Model.open(kernels, spec, inputs.base(), tuning, storage(), step);
     fingerprint = fingerprint();
+    cache = cache(note);
+    Model opened = null;
     try {
+      opened = Model.open(kernels, spec, cache == null ? inputs.base() : cache, tuning, storage(), step);
+      model = opened;
       start = start(adapter);
     } catch (RuntimeException | Error e) {
-      model.close();
+      if (opened != null) {
+        opened.close();
+      }
+      closeCache();
       throw e;
+    }
+  }
+
+  /** The quantised base in a file, where the config wants one; else null. */
+  private LayerCache cache(Consumer<String> note) {
+    if (storage() == Storage.AS_STORED || config.model().layerCache().isEmpty()) {
+      return null;
+    }
+    try (CpuKernels host = new CpuKernels()) {
+      return LayerCache.open(host, inputs.base(), storage(), config.model().layerCache().get(), note);
+    }
+  }
+
+  private void closeCache() {
+    if (cache != null) {
+      cache.close();
     }
   }
 
@@ -104,6 +133,7 @@ final class RunSetup implements AutoCloseable {
       case NONE -> Storage.AS_STORED;
       case NF4 -> Storage.NF4;
       case NF4_DOUBLE -> Storage.NF4_DOUBLE_QUANTISED;
+      case INT8 -> Storage.INT8;
     };
   }
 
@@ -215,6 +245,7 @@ final class RunSetup implements AutoCloseable {
               case NONE -> "as stored";
               case NF4 -> "in NF4";
               case NF4_DOUBLE -> "in double-quantised NF4";
+              case INT8 -> "in int8";
             },
             step.compute()));
     lines.add(
@@ -298,6 +329,7 @@ final class RunSetup implements AutoCloseable {
   @Override
   public void close() {
     model.close();
+    closeCache();
     kernels.close();
   }
 }

@@ -31,7 +31,7 @@ class AssistantTest {
   private static Assistant open(Path model, int positions, boolean chat) {
     return Assistant.open(
         new Assistant.Options(
-            model, Optional.empty(), Optional.empty(), Storage.AS_STORED, DType.F32, positions, 1), chat);
+            model, Optional.empty(), Optional.empty(), Storage.AS_STORED, Optional.empty(), DType.F32, positions, 1), chat);
   }
 
   @Test
