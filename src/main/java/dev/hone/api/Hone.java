@@ -1,5 +1,6 @@
 package dev.hone.api;
 
+import dev.hone.config.DeviceChoice;
 import dev.hone.config.TrainConfig;
 import dev.hone.engine.Storage;
 import dev.hone.generate.Assistant;
@@ -32,13 +33,16 @@ public final class Hone {
   }
 
   /**
-   * Opens a model for conversations and continuations, f32, the template chosen by the model.
+   * Opens a model for conversations and continuations, on a card where there is one, else on the CPU in f32; the template is chosen by the model.
    *
    * @param model folder of a Hugging Face model
    * @param adapter folder of a PEFT adapter, such as the output_dir of a run
    */
   public static Assistant open(Path model, Optional<Path> adapter) {
     return Assistant.open(
-        new Assistant.Options(model, adapter, Optional.empty(), Storage.AS_STORED, Optional.empty(), DType.F32, 0, 0), true);
+        new Assistant.Options(
+            model, adapter, Optional.empty(), Storage.AS_STORED, Optional.empty(), DType.F32, 0,
+            DeviceChoice.parse("auto").orElseThrow(), 0),
+        true);
   }
 }

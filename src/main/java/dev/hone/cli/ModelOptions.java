@@ -5,6 +5,7 @@ import dev.hone.config.UserError;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Optional;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
 
@@ -47,8 +48,10 @@ final class ModelOptions {
   private boolean noLayerCache;
 
   @Option(names = "--compute-dtype", paramLabel = "DTYPE", defaultValue = "fp32",
-      description = "fp32 or bf16 (${DEFAULT-VALUE}).")
+      description = "On the CPU: fp32 or bf16 (${DEFAULT-VALUE}).")
   private String computeDtype;
+
+  @Mixin private DeviceOptions device;
 
   @Option(names = "--threads", paramLabel = "N", defaultValue = "0", description = "CPU threads; 0: one for each core.")
   private int threads;
@@ -69,7 +72,7 @@ final class ModelOptions {
         "fp32 or bf16");
     return new Talking.Setup(
         folder(), adapter, template, system, maxNewTokens, temperature, topP, seed, bits, !noLayerCache,
-        computeDtype.equals("bf16"), threads);
+        computeDtype.equals("bf16"), device.choice(), threads);
   }
 
   private Path folder() {

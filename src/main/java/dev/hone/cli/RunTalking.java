@@ -103,6 +103,7 @@ final class RunTalking implements Talking {
             setup.layerCache() ? Optional.of(CacheFolder.find()) : Optional.empty(),
             setup.bf16() ? DType.BF16 : DType.F32,
             0,
+            setup.device(),
             setup.threads()),
         chat);
   }

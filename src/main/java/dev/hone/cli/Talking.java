@@ -1,5 +1,6 @@
 package dev.hone.cli;
 
+import dev.hone.config.DeviceChoice;
 import java.io.BufferedReader;
 import java.io.PrintStream;
 import java.nio.file.Path;
@@ -15,6 +16,7 @@ interface Talking {
    * @param temperature 0 takes the likeliest token
    * @param quantizationBits 4: linear layers as NF4, 8: as int8, 0: as stored
    * @param layerCache keep the quantised base in a file
+   * @param device where to compute
    * @param threads 0: one for each core
    */
   record Setup(
@@ -29,6 +31,7 @@ interface Talking {
       int quantizationBits,
       boolean layerCache,
       boolean bf16,
+      DeviceChoice device,
       int threads) {}
 
   /** Answers each prompt by itself; {@code raw} continues the text as it is, without a template. */

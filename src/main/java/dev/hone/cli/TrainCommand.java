@@ -33,8 +33,12 @@ final class TrainCommand implements Callable<Integer> {
   @Option(names = "--resume", description = "Continue the newest checkpoint of output_dir.")
   private boolean resume;
 
-  @Option(names = "--device", paramLabel = "DEVICE", description = "auto or cpu; the same as device=DEVICE.")
+  @Option(names = "--device", paramLabel = "DEVICE", description = "auto, cpu, cuda or cuda:N; the same as device=DEVICE.")
   private Optional<String> device = Optional.empty();
+
+  @Option(names = "--driver", paramLabel = "PATH",
+      description = "CUDA driver library; the same as cuda_driver=PATH.")
+  private Optional<String> driver = Optional.empty();
 
   @Option(names = "--threads", paramLabel = "N", description = "CPU threads; the same as threads=N.")
   private Optional<String> threads = Optional.empty();
@@ -69,6 +73,7 @@ final class TrainCommand implements Callable<Integer> {
   private List<String> settings() {
     List<String> all = new ArrayList<>(overrides);
     device.ifPresent(d -> all.add("device=" + d));
+    driver.ifPresent(path -> all.add("cuda_driver=" + path));
     threads.ifPresent(n -> all.add("threads=" + n));
     if (resume) {
       all.add("resume_from_checkpoint=true");

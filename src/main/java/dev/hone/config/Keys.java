@@ -27,7 +27,8 @@ final class Keys {
   static final Key<Boolean> DOUBLE_QUANTIZATION = honoured("double_quantization", Group.MODEL, Kind.flag(), "true",
       "with quantization_bit 4: also quantise the block maxima (4.127 instead of 4.5 bits per weight)");
   static final Key<String> COMPUTE_DTYPE = honoured("compute_dtype", Group.MODEL, Kind.choice("fp32", "bf16"), null,
-      "dtype of activations; default bf16 when `bf16: true` is set, else fp32. Trained weights are fp32 in any case");
+      "dtype of activations on the CPU; default bf16 when `bf16: true` is set, else fp32. A card has its own: bf16, or f16"
+          + " before compute capability 8.0. Trained weights are fp32 in any case");
   static final Key<Boolean> BF16 = honoured("bf16", Group.MODEL, Kind.flag(), "false",
       "true means compute_dtype bf16; compute_dtype, when given, wins");
   static final Key<String> ROPE_SCALING = honoured("rope_scaling", Group.MODEL,
@@ -164,8 +165,10 @@ final class Keys {
       "rows of a micro-batch in evaluation");
 
   // Machine
-  static final Key<String> DEVICE = honoured("device", Group.MACHINE, Kind.choice("auto", "cpu", "cuda"), "auto",
-      "where to compute; this version has the CPU only and refuses cuda");
+  static final Key<DeviceChoice> DEVICE = honoured("device", Group.MACHINE, Kind.device(), "auto",
+      "where to compute; auto takes a card when there is one that can serve, cuda:1 is the second one");
+  static final Key<String> CUDA_DRIVER = honoured("cuda_driver", Group.MACHINE, Kind.text(), null,
+      "path of the CUDA driver library; default: HONE_CUDA_DRIVER, else the system's libcuda.so.1 or nvcuda.dll");
   static final Key<Integer> THREADS = honoured("threads", Group.MACHINE, Kind.whole(0), "0",
       "CPU threads; 0: one for each core");
   static final Key<Boolean> GRADIENT_CHECKPOINTING = honoured("gradient_checkpointing", Group.MACHINE, Kind.flag(),

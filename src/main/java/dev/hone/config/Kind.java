@@ -165,6 +165,21 @@ abstract class Kind<T> {
     };
   }
 
+  /** A place to compute. */
+  static Kind<DeviceChoice> device() {
+    return new Kind<>() {
+      @Override
+      Optional<DeviceChoice> parse(Value value) {
+        return scalar(value).flatMap(DeviceChoice::parse);
+      }
+
+      @Override
+      String want() {
+        return DeviceChoice.WANT;
+      }
+    };
+  }
+
   /** Anything: for keys whose value is not used. */
   static Kind<String> anything() {
     return new Kind<>() {

@@ -231,8 +231,8 @@ public record TrainConfig(
   /** When the evaluation data are evaluated, in steps with {@link Strategy#STEPS}; never without such data. */
   public record Evaluation(Strategy strategy, int steps, int batch) {}
 
-  /** Where to compute. Threads 0: one for each core. */
-  public record Machine(int threads, Recompute recompute, Placement placement) {}
+  /** Where to compute and what lies where. Threads of the CPU; 0: one for each core. */
+  public record Machine(DeviceChoice device, int threads, Recompute recompute, Placement placement) {}
 
   /**
    * Reads, checks and resolves a YAML.

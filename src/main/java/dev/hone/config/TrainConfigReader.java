@@ -40,9 +40,6 @@ final class TrainConfigReader {
   }
 
   TrainConfig read() {
-    if (settings.get(Keys.DEVICE).equals("cuda")) {
-      throw settings.mistake(Keys.DEVICE, "device is `cuda`; this version computes on the CPU: want auto or cpu");
-    }
     Stage stage = settings.get(Keys.STAGE).equals("pt") ? Stage.PT : Stage.SFT;
     Method method = settings.get(Keys.FINETUNING_TYPE).equals("full") ? Method.FULL : Method.LORA;
     TrainConfig.Model model = model();
@@ -296,7 +293,10 @@ final class TrainConfigReader {
     }
     Recompute recompute = on.or(() -> off.map(b -> !b)).map(b -> b ? Recompute.ON : Recompute.OFF)
         .orElse(Recompute.AUTO);
-    return new TrainConfig.Machine(settings.get(Keys.THREADS), recompute, placement(recompute));
+    DeviceChoice device = settings.get(Keys.DEVICE);
+    return new TrainConfig.Machine(
+        settings.find(Keys.CUDA_DRIVER).map(device::withDriver).orElse(device), settings.get(Keys.THREADS), recompute,
+        placement(recompute));
   }
 
   private Placement placement(Recompute recompute) {

@@ -1,5 +1,6 @@
 package dev.hone.generate;
 
+import dev.hone.config.DeviceChoice;
 import dev.hone.config.UserError;
 import dev.hone.engine.Adapters;
 import dev.hone.engine.BaseModel;
@@ -9,7 +10,9 @@ import dev.hone.engine.LayerCache;
 import dev.hone.engine.Sampling;
 import dev.hone.engine.Storage;
 import dev.hone.format.PeftAdapter;
+import dev.hone.kernel.Kernels;
 import dev.hone.kernel.cpu.CpuKernels;
+import dev.hone.kernel.device.Devices;
 import dev.hone.model.ModelSpec;
 import dev.hone.model.Tuning;
 import dev.hone.tensor.DType;
@@ -29,7 +32,7 @@ import java.util.function.Predicate;
 
 /** A model, perhaps with an adapter on it, that continues text or answers conversations. */
 public final class Assistant implements AutoCloseable {
-  private final CpuKernels kernels;
+  private final Kernels kernels;
   private final BaseModel base;
   private final Tokenizer tokenizer;
   private final LayerCache cache;
@@ -45,13 +48,14 @@ public final class Assistant implements AutoCloseable {
    * @param template name of a built-in template; empty: chosen by the model. Unused for plain continuation
    * @param storage how the base's linear layers are kept
    * @param layerCache folder of quantised bases; empty: quantised in memory
-   * @param compute dtype of activations
+   * @param compute dtype of activations on the CPU; a card has its own
    * @param positions most tokens of prompt and answer together; 0: what the model was made for, at most 4096
+   * @param device where to compute
    * @param threads CPU threads; 0: one for each core
    */
   public record Options(
-      Path model, Optional<Path> adapter, Optional<String> template, Storage storage, Optional<Path> layerCache, DType compute, int positions,
-      int threads) {}
+      Path model, Optional<Path> adapter, Optional<String> template, Storage storage, Optional<Path> layerCache,
+      DType compute, int positions, DeviceChoice device, int threads) {}
 
   /**
    * Opens model, adapter and tokenizer.
@@ -88,11 +92,8 @@ public final class Assistant implements AutoCloseable {
       throw UserError.of(
           "%d tokens of context: the model was made for %d; ask for fewer", positions, spec.maxPositions());
     }
-    kernels = new CpuKernels();
-    if (options.threads() > 0) {
-      kernels.useThreads(options.threads());
-    }
     cache = cache(options, base);
+    kernels = Devices.open(options.device(), options.threads(), Devices.Use.ADAPTERS_OR_GENERATION);
     try (Arena arena = Arena.ofConfined()) {
       PeftAdapter adapter = options.adapter().map(f -> PeftAdapter.read(f, arena, spec.linears())).orElse(null);
       Tuning tuning = adapter == null ? new Tuning.None() : Adapters.tuning(spec, adapter.config(), 0f);

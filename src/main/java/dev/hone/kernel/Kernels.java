@@ -32,6 +32,9 @@ public interface Kernels extends AutoCloseable {
   /** Device and instruction set in words, for reports. */
   String describe();
 
+  /** Bytes of memory that the device has. */
+  long memoryBytes();
+
   /** Where the tensors of this device lie. */
   MemorySpace memory();
 
@@ -155,6 +158,9 @@ public interface Kernels extends AutoCloseable {
 
   /** count (1) f64 = NaN and infinite elements of x. */
   void countNonFinite(Tensor count, Tensor x);
+
+  /** Waits for every op begun so far; a fault of one comes out here, or when a tensor is read on the host. */
+  void synchronize();
 
   @Override
   void close();

@@ -13,6 +13,7 @@ import dev.hone.format.PeftAdapter;
 import dev.hone.format.PeftConfig;
 import dev.hone.kernel.Kernels;
 import dev.hone.kernel.cpu.CpuKernels;
+import dev.hone.kernel.device.Devices;
 import dev.hone.model.ModelSpec;
 import dev.hone.model.ParameterShape;
 import dev.hone.model.Projection;
@@ -21,7 +22,6 @@ import dev.hone.plan.Plan;
 import dev.hone.plan.StepShape;
 import dev.hone.tensor.DType;
 import java.lang.foreign.Arena;
-import java.lang.management.ManagementFactory;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -35,7 +35,7 @@ import java.util.zip.CRC32C;
 final class RunSetup implements AutoCloseable {
   private final TrainConfig config;
   private final RunInputs inputs;
-  private final CpuKernels kernels;
+  private final Kernels kernels;
   private final Batches batches;
   private final Batches evaluation;
   private final int totalSteps;
@@ -63,12 +63,13 @@ final class RunSetup implements AutoCloseable {
     batches = inputs.batches();
     evaluation = inputs.evaluationBatches();
     totalSteps = config.schedule().maxSteps().orElseGet(() -> Math.toIntExact(batches.stepsFor(config.schedule().epochs())));
-    kernels = new CpuKernels();
-    if (config.machine().threads() > 0) {
-      kernels.useThreads(config.machine().threads());
-    }
+    boolean full = config.method() == TrainConfig.Method.FULL;
+    kernels =
+        Devices.open(
+            config.machine().device(), config.machine().threads(),
+            full ? Devices.Use.FULL_TRAINING : Devices.Use.ADAPTERS_OR_GENERATION);
     PeftAdapter adapter = config.model().adapter().map(folder -> read(folder, spec)).orElse(null);
-    peft = config.method() == TrainConfig.Method.FULL ? null : adapter == null ? freshConfig() : adapter.config();
+    peft = full ? null : adapter == null ? freshConfig() : adapter.config();
     tuning = peft == null ? new Tuning.Full() : Adapters.tuning(spec, peft, dropout(adapter));
     step = chooseStep(spec);
     fingerprint = fingerprint();
@@ -152,7 +153,7 @@ final class RunSetup implements AutoCloseable {
         new StepShape(
             compute, false, Math.max(train.tokens(), held.tokens()), Math.max(train.documents(), held.documents()), positions);
     StepShape recompute = new StepShape(compute, true, keep.tokens(), keep.documents(), positions);
-    long memory = physicalMemory();
+    long memory = kernels.memoryBytes();
     return switch (config.machine().recompute()) {
       case ON -> requireRoom(recompute, memory);
       case OFF -> requireRoom(keep, memory);
@@ -165,7 +166,7 @@ final class RunSetup implements AutoCloseable {
     long bytes = bytes(shape);
     if (bytes > memory) {
       throw UserError.of(
-          "%s: one step needs %s of buffers and this machine has %s of memory; lower per_device_train_batch_size (now %d)%s"
+          "%s: one step needs %s of buffers and the device has %s of memory; lower per_device_train_batch_size (now %d)%s"
               + " or cutoff_len (now %d)",
           config.source(), size(bytes), size(memory), config.schedule().batch(),
           shape.recompute() ? "" : ", set gradient_checkpointing: true", config.data().cutoffLength());
@@ -175,12 +176,6 @@ final class RunSetup implements AutoCloseable {
 
   private long bytes(StepShape shape) {
     return Model.plan(kernels, inputs.spec(), tuning, shape).arenaBytes();
-  }
-
-  private static long physicalMemory() {
-    return ManagementFactory.getOperatingSystemMXBean() instanceof com.sun.management.OperatingSystemMXBean os
-        ? os.getTotalMemorySize()
-        : Long.MAX_VALUE;
   }
 
   private Snapshot.Start start(PeftAdapter adapter) {

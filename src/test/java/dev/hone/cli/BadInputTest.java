@@ -167,7 +167,7 @@ class BadInputTest {
   @Test
   void settingsThatAreNotThere() {
     assertThat(refused(llama().with("learning_rte", "1e-4")))
-        .contains("run.yaml:10", "unknown key learning_rte", "did you mean learning_rate?");
+        .contains("run.yaml:11", "unknown key learning_rte", "did you mean learning_rate?");
     assertThat(refused(llama().with("lora_target", "q_proj,query"))).contains("run.yaml:10", "`query`", "q_proj");
     assertThat(refused(llama().with("model_name_or_path", folder.resolve("nowhere"))))
         .contains("run.yaml:1", "no folder");

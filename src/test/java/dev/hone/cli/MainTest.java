@@ -100,8 +100,8 @@ class MainTest {
     assertThat(err()).isEqualTo("hone: Missing required parameter: 'FILE.yaml' (see `hone train --help`)");
     assertThat(hone("trian")).isEqualTo(1);
     assertThat(err()).isEqualTo("hone: unknown command trian; did you mean train? (see `hone --help`)");
-    assertThat(hone("train", yaml.toString(), "--device", "cuda")).isEqualTo(1);
-    assertThat(err()).isEqualTo("hone: command line: device is `cuda`; this version computes on the CPU: want auto or cpu");
+    assertThat(hone("train", yaml.toString(), "--device", "tpu")).isEqualTo(1);
+    assertThat(err()).isEqualTo("hone: command line: device is `tpu`; want auto, cpu, cuda or cuda:N");
     run = (config, listener) -> {
       throw new UserError("a.jsonl:3: not JSON\n  at column 4");
     };

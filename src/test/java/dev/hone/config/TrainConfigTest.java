@@ -78,7 +78,8 @@ class TrainConfigTest {
     assertThat(c.output().saveSteps()).isEqualTo(500);
     assertThat(c.output().resumeFrom()).isEmpty();
     assertThat(c.evaluation().strategy()).isEqualTo(Strategy.NO);
-    assertThat(c.machine()).isEqualTo(new TrainConfig.Machine(0, Recompute.AUTO, Placement.AUTO));
+    assertThat(c.machine()).isEqualTo(
+        new TrainConfig.Machine(DeviceChoice.parse("auto").orElseThrow(), 0, Recompute.AUTO, Placement.AUTO));
     assertThat(c.seed()).isEqualTo(42);
     assertThat(c.notes()).isEmpty();
     assertThat(c.where("lora_rank")).isEqualTo(yaml.toString());
@@ -135,7 +136,7 @@ class TrainConfigTest {
       quantization_bit: 5        | :4: quantization_bit is `5`; want 4, 8 or none
       lr_scheduler_type: poly    | :4: lr_scheduler_type is `poly`; want linear, cosine, constant or constant_with_warmup
       compute_dtype: fp16        | :4: compute_dtype is `fp16`; want fp32 or bf16
-      device: cuda               | :4: device is `cuda`; this version computes on the CPU: want auto or cpu
+      device: tpu                | :4: device is `tpu`; want auto, cpu, cuda or cuda:N
       cutoff_len: 1              | :4: cutoff_len is `1`; want an integer of at least 2
       val_size: 2.5              | :4: val_size is `2.5`; want a share below 1 or a whole count of rows
       warmup_steps: 2.5          | :4: warmup_steps is `2.5`; want a whole number, or a share below 1

@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import com.fasterxml.jackson.databind.JsonNode;
+import dev.hone.config.DeviceChoice;
 import dev.hone.config.UserError;
 import dev.hone.engine.BaseModel;
 import dev.hone.engine.Decoder;
@@ -31,7 +32,8 @@ class AssistantTest {
   private static Assistant open(Path model, int positions, boolean chat) {
     return Assistant.open(
         new Assistant.Options(
-            model, Optional.empty(), Optional.empty(), Storage.AS_STORED, Optional.empty(), DType.F32, positions, 1), chat);
+            model, Optional.empty(), Optional.empty(), Storage.AS_STORED, Optional.empty(), DType.F32, positions,
+            DeviceChoice.ON_CPU, 1), chat);
   }
 
   @Test

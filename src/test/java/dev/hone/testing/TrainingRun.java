@@ -87,7 +87,7 @@ public final class TrainingRun {
   }
 
   /**
-   * A run whose YAML will lie in {@code folder}: LoRA on {@code model}, one thread, nothing logged but each step, no
+   * A run whose YAML will lie in {@code folder}: LoRA on {@code model}, on the CPU with one thread, nothing logged but each step, no
    * plot, no
    * checkpoints, output in {@code folder/out}.
    */
@@ -96,7 +96,7 @@ public final class TrainingRun {
     with("model_name_or_path", model.toAbsolutePath());
     with("dataset", dataset.toAbsolutePath());
     with("output_dir", folder.resolve("out").toAbsolutePath());
-    with("threads", 1).with("logging_steps", 1).with("save_strategy", "no").with("plot_loss", false);
+    with("device", "cpu").with("threads", 1).with("logging_steps", 1).with("save_strategy", "no").with("plot_loss", false);
     with("per_device_train_batch_size", 2);
   }
 

@@ -8,6 +8,7 @@ import dev.hone.tensor.MemorySpace;
 import dev.hone.tensor.Tensor;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.lang.management.ManagementFactory;
 import java.nio.file.Path;
 
 /**
@@ -101,6 +102,13 @@ public final class CpuKernels implements Kernels {
   @Override
   public String describe() {
     return "CPU, " + threads() + (threads() == 1 ? " thread, " : " threads, ") + isa();
+  }
+
+  @Override
+  public long memoryBytes() {
+    return ManagementFactory.getOperatingSystemMXBean() instanceof com.sun.management.OperatingSystemMXBean system
+        ? system.getTotalMemorySize()
+        : Long.MAX_VALUE;
   }
 
   @Override
@@ -516,6 +524,10 @@ public final class CpuKernels implements Kernels {
     }
     check(status);
   }
+
+  /** Every op is done when it returns. */
+  @Override
+  public void synchronize() {}
 
   @Override
   public void close() {}

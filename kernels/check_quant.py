@@ -1,0 +1,86 @@
+"""NF4 and AdamW, bit for bit against libhone: see check_rows.py."""
+import libhone
+import numpy as np
+from libhone import call, tensor
+from rows import COUNTS, HALVES, SKEWS, ceil, flat_grid, half, same, share
+
+F32 = 2.0**-24
+
+
+class Weight:
+  """A random (N,K) weight in NF4, quantised by libhone, plain or with its scales quantised too."""
+
+  def __init__(self, rng, N, K, nested):
+    n = N * K
+    self.N, self.K, self.nested = N, K, nested
+    w = (rng.standard_normal(n) * np.exp(rng.standard_normal(n) / 2)).astype(np.float32)
+    blocks = ceil(n, 64)
+    self.codes, self.absmax = np.zeros(ceil(n, 2), np.uint8), np.zeros(blocks, np.float32)
+    call("nf4_quantize", tensor(self.codes, "u8"), tensor(self.absmax, "f32"), tensor(w, "f32"), 64)
+    self.code, self.dynamic = libhone.tables()
+    self.quant = libhone.plain(self.code, self.absmax)
+    self.absmax_u8 = self.nested_absmax = None
+    self.offset = np.float32(0)
+    if nested:
+      self.absmax_u8, self.nested_absmax = np.zeros(blocks, np.uint8), np.zeros(ceil(blocks, 256), np.float32)
+      offset = np.zeros(1, np.float32)
+      call("nf4_quantize_absmax", tensor(self.absmax_u8, "u8"), tensor(self.nested_absmax, "f32"), tensor(offset, "f32"),
+           tensor(self.absmax, "f32"))
+      self.offset = offset[0]
+      self.quant = libhone.nested(self.code, self.absmax_u8, self.dynamic, self.nested_absmax, self.offset)
+
+  def decoded(self, dtype):
+    """All of W as hone_cast decodes it, in bits of dtype."""
+    out = np.zeros((self.N, self.K), np.float32 if dtype == "f32" else np.uint16)
+    call("cast", tensor(out, dtype), tensor(self.codes, "nf4", (self.N, self.K), self.quant))
+    return out
+
+  def arguments(self):
+    return dict(codes=self.codes, absmax=None if self.nested else self.absmax, absmax_u8=self.absmax_u8,
+                nested_code=self.dynamic if self.nested else None, nested_absmax=self.nested_absmax, offset=self.offset,
+                code=self.code)
+
+
+def nf4_dequant(driver, entry):
+  rng = np.random.default_rng(1)
+  for N, K in ((1, 1), (3, 33), (7, 100), (64, 64), (33, 96), (40, 1024), (5, 4096)):
+    for nested in (False, True):
+      w = Weight(rng, N, K, nested)
+      whole = w.decoded(entry["dtype"])
+      for row0, rows, col0, cols in ((0, N, 0, K), (N // 2, N - N // 2, 0, K), (N // 3, 1, K // 2, K - K // 2),
+                                     (0, N, K // 2 // 8 * 8, max(1, K // 4 // 8 * 8))):
+        for skew in SKEWS:
+          out = driver.launch(entry, flat_grid(entry, rows * cols), skew, out=half(entry).empty((rows, cols)), row0=row0,
+                              rows=rows, col0=col0, cols=cols, K=K, **w.arguments())["out"]
+          yield (f"{N}x{K} nested {nested} rows {row0}+{rows} columns {col0}+{cols}+{skew}",
+                 same(out, np.ascontiguousarray(whole[row0:row0 + rows, col0:col0 + cols])))
+
+
+SETTINGS = dict(lr=np.float32(1e-2), beta1=np.float32(0.9), beta2=np.float32(0.999), eps=np.float32(1e-8),
+                weight_decay=np.float32(0.1), grad_scale=np.float32(0.5))
+
+
+def biases(step):
+  return {f"bias{i}": np.float32(1 - beta**step) for i, beta in ((1, 0.9), (2, 0.999))}
+
+
+def adamw_f32(driver, entry):
+  rng = np.random.default_rng(2)
+  for n in COUNTS:
+    for skew in SKEWS:
+      p, m, v = rng.standard_normal(n).astype(np.float32), np.zeros(n, np.float32), np.zeros(n, np.float32)
+      state, update = dict(p=p.copy(), m=m.copy(), v=v.copy()), 0.0
+      for step in range(1, 6):
+        grad = (0.1 * rng.standard_normal(n)).astype(np.float32)
+        got = driver.launch(entry, flat_grid(entry, n), skew, **state, grad=grad, n=n, **SETTINGS, **biases(step))
+        before = p.copy()
+        call("adamw_step", *[tensor(t, "f32") for t in (p, m, v, grad)], *[float(s) for s in SETTINGS.values()],
+             libhone.int64(step))
+        update = update + np.abs(p - before)
+        state = {name: got[name] for name in "pmv"}
+        yield f"m, v {n} step {step}+{skew}", same(got["m"], m) + same(got["v"], v)
+        # the biases arrive rounded to f32: the rate and the root of bias2 may be an ulp off, so p moves an ulp
+        yield f"p {n} step {step}+{skew}", share(got["p"], p, 2 * step * F32, 4 * F32 * update)
+
+
+CHECKS = {"nf4_dequant": nf4_dequant, "adamw_f32": adamw_f32}

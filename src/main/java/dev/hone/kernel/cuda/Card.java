@@ -1,0 +1,98 @@
+package dev.hone.kernel.cuda;
+
+import dev.hone.config.UserError;
+import dev.hone.tensor.DType;
+import java.util.Locale;
+
+/**
+ * What a card is.
+ *
+ * @param ordinal its number with this driver
+ * @param device its CUdevice
+ * @param major first part of the compute capability
+ * @param minor second part
+ * @param memory bytes
+ * @param multiprocessors how many
+ * @param sharedPerBlock the most shared memory that a block may opt in to, bytes
+ * @param driverVersion the CUDA version that the driver serves: 1000 major + 10 minor
+ */
+public record Card(
+    int ordinal, int device, String name, int major, int minor, long memory, int multiprocessors, int sharedPerBlock,
+    int driverVersion) {
+
+  /** CUdevice_attribute. */
+  private static final int MULTIPROCESSOR_COUNT = 16;
+  private static final int CAPABILITY_MAJOR = 75;
+  private static final int CAPABILITY_MINOR = 76;
+  private static final int SHARED_PER_BLOCK_OPTIN = 97;
+
+  /** Which of the two sets of kernels a card runs. */
+  enum Tier {
+    /** Turing: f16. */
+    SM_75("sm_75", DType.F16),
+    /** Ampere and later: bf16. */
+    SM_80("sm_80", DType.BF16);
+
+    private final String target;
+    private final DType dtype;
+
+    Tier(String target, DType dtype) {
+      this.target = target;
+      this.dtype = dtype;
+    }
+
+    /** Its name in the manifest. */
+    String target() {
+      return target;
+    }
+
+    /** The dtype of activations. */
+    DType dtype() {
+      return dtype;
+    }
+  }
+
+  static Card of(Driver driver, int ordinal) {
+    int device = driver.device(ordinal);
+    return new Card(
+        ordinal, device, driver.deviceName(device), driver.attribute(CAPABILITY_MAJOR, device),
+        driver.attribute(CAPABILITY_MINOR, device), driver.deviceMemory(device),
+        driver.attribute(MULTIPROCESSOR_COUNT, device), driver.attribute(SHARED_PER_BLOCK_OPTIN, device), driver.version());
+  }
+
+  /**
+   * The set of kernels for this card.
+   *
+   * @throws UserError when it is too old for any
+   */
+  Tier tier() {
+    int capability = 10 * major + minor;
+    if (capability < 75) {
+      throw UserError.of(
+          "%s has compute capability %s; Hone wants 7.5 (Turing: GTX 16, RTX 20) or newer: use --device cpu", name,
+          capability());
+    }
+    return capability >= 80 ? Tier.SM_80 : Tier.SM_75;
+  }
+
+  /** Such as 8.6. */
+  public String capability() {
+    return major + "." + minor;
+  }
+
+  /** The CUDA version that the driver serves, such as 12.4. */
+  public String cudaVersion() {
+    return version(driverVersion);
+  }
+
+  static String version(int encoded) {
+    return encoded / 1000 + "." + encoded % 1000 / 10;
+  }
+
+  /** In words, for reports. */
+  public String describe() {
+    return String.format(
+        Locale.ROOT, "cuda:%d, %s, compute capability %s, %.1f GiB, driver for CUDA %s", ordinal, name, capability(),
+        memory / (double) (1L << 30), cudaVersion());
+  }
+}

@@ -1,0 +1,130 @@
+package dev.hone.kernel.cuda;
+
+import dev.hone.config.UserError;
+import dev.hone.kernel.NativeException;
+import java.lang.foreign.MemorySegment;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Locale;
+
+/**
+ * An opened card: its primary context, one stream on which kernels and copies follow each other, its memory and the PTX loaded on it.
+ * Any thread may use it, one at a time.
+ */
+final class CudaDevice implements AutoCloseable {
+  /** The CUDA version whose driver takes the PTX that Hone ships: 7.8, of CUDA 11.8. */
+  private static final int LEAST_DRIVER = 11080;
+
+  private final Driver driver;
+  private final Card card;
+  private final MemorySegment context;
+  private final MemorySegment stream;
+  private final CudaMemory memory;
+  private final Program program;
+  private Thread user;
+  private boolean closed;
+
+  /** The name by which the system finds the driver, when no other is named. */
+  static String defaultLibrary() {
+    String system = System.getProperty("os.name").toLowerCase(Locale.ROOT);
+    return system.startsWith("windows") ? "nvcuda.dll" : "libcuda.so.1";
+  }
+
+  /** The cards of a driver. */
+  static List<Card> cards(Driver driver) {
+    List<Card> cards = new ArrayList<>();
+    int count = driver.deviceCount();
+    for (int i = 0; i < count; i++) {
+      cards.add(Card.of(driver, i));
+    }
+    return cards;
+  }
+
+  /**
+   * Opens a card.
+   *
+   * @param manifest the kernels that may run on it
+   * @throws UserError when card or driver is too old
+   */
+  CudaDevice(Driver driver, Card card, Manifest manifest) {
+    this.driver = driver;
+    this.card = card;
+    requireUsable(card);
+    context = driver.retainPrimaryContext(card.device());
+    use();
+    stream = driver.createStream();
+    memory = new CudaMemory(this);
+    program = new Program(this, manifest);
+  }
+
+  /** Refuses what Hone has no kernels for, in one line. */
+  static void requireUsable(Card card) {
+    card.tier();
+    if (card.driverVersion() < LEAST_DRIVER) {
+      throw UserError.of(
+          "the NVIDIA driver serves CUDA %s; Hone wants %s or newer (driver 520): update the driver, or use --device cpu",
+          card.cudaVersion(), Card.version(LEAST_DRIVER));
+    }
+  }
+
+  Card card() {
+    return card;
+  }
+
+  /** The driver, with this card's context current on the calling thread. */
+  Driver use() {
+    Thread caller = Thread.currentThread();
+    if (user != caller) {
+      driver.setCurrent(context);
+      user = caller;
+    }
+    return driver;
+  }
+
+  Driver driver() {
+    return driver;
+  }
+
+  MemorySegment stream() {
+    return stream;
+  }
+
+  CudaMemory memory() {
+    return memory;
+  }
+
+  Program program() {
+    return program;
+  }
+
+  /**
+   * Waits for all work begun so far.
+   *
+   * @throws NativeException when a kernel failed
+   */
+  void synchronize() {
+    int code = use().synchronize(stream);
+    if (code != 0) {
+      throw driver.failed("cuStreamSynchronize", code, program.launcher().lastLaunch());
+    }
+  }
+
+  /** Gives memory back; after {@link #close} the context is gone and it with it. */
+  void free(long address) {
+    if (!closed) {
+      use().free(address);
+    }
+  }
+
+  @Override
+  public void close() {
+    if (!closed) {
+      use();
+      program.close();
+      memory.close();
+      driver.destroyStream(stream);
+      driver.releasePrimaryContext(card.device());
+      closed = true;
+    }
+  }
+}

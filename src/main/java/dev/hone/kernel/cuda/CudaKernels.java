@@ -1,0 +1,336 @@
+package dev.hone.kernel.cuda;
+
+import dev.hone.config.UserError;
+import dev.hone.kernel.Activation;
+import dev.hone.kernel.Kernels;
+import dev.hone.tensor.DType;
+import dev.hone.tensor.MemorySpace;
+import dev.hone.tensor.Tensor;
+import java.lang.foreign.Arena;
+import java.util.List;
+
+/**
+ * The op contract on a card, composed of the kernels of {@code ptx/}: bf16 activations from compute capability 8.0 on, f16 on 7.5.
+ * Ops begin in order and do not wait; reading a tensor on the host does. What trains whole weights is refused.
+ */
+public final class CudaKernels implements Kernels {
+  private final Stage stage;
+  private final Products products;
+  private final LoraProducts lora;
+  private final AttentionOps attention;
+  private final CrossEntropyOp crossEntropy;
+  private final Conversions conversions;
+
+  private CudaKernels(Stage stage) {
+    this.stage = stage;
+    products = new Products(stage);
+    lora = new LoraProducts(stage);
+    attention = new AttentionOps(stage);
+    crossEntropy = new CrossEntropyOp(stage, products);
+    conversions = new Conversions(stage, products);
+  }
+
+  /**
+   * Opens a card.
+   *
+   * @param library of the driver, by path or name; null: the system's own
+   * @param ordinal number of the card with that driver
+   * @throws UserError when there is no driver, no such card, or one of the two is too old
+   */
+  public static CudaKernels open(String library, int ordinal) {
+    Driver driver = Driver.open(library == null ? CudaDevice.defaultLibrary() : library);
+    List<Card> cards = CudaDevice.cards(driver);
+    if (ordinal >= cards.size()) {
+      throw UserError.of(
+          "there is no cuda:%d; the NVIDIA driver has %s", ordinal,
+          cards.isEmpty() ? "no card: use --device cpu" : cards.size() == 1 ? "one card, cuda:0" : cards.size() + " cards");
+    }
+    CudaDevice device = new CudaDevice(driver, cards.get(ordinal), Manifest.ofBuild());
+    return new CudaKernels(new Stage(device, null, Stage.Fixed.on(device)));
+  }
+
+  /** The card. */
+  public Card card() {
+    return stage.device().card();
+  }
+
+  @Override
+  public String describe() {
+    return card().describe();
+  }
+
+  @Override
+  public long memoryBytes() {
+    return card().memory();
+  }
+
+  @Override
+  public MemorySpace memory() {
+    return stage.device().memory();
+  }
+
+  /** The one dtype that the card's kernels have, whatever is wanted. */
+  @Override
+  public DType computeDtype(DType wanted) {
+    return stage.compute();
+  }
+
+  @Override
+  public long workspaceBytes(Largest largest) {
+    long products = Products.workspaceBytes(largest.features(), largest.weight());
+    long gradients = LoraProducts.workspaceBytes(largest.features(), largest.rank());
+    return Math.max(Math.max(products, gradients), AttentionOps.workspaceBytes(largest.tokens()));
+  }
+
+  @Override
+  public CudaKernels withWorkspace(Tensor workspace) {
+    return new CudaKernels(new Stage(stage.device(), workspace, stage.fixed()));
+  }
+
+  @Override
+  public Tensor resident(Tensor stored, Arena arena) {
+    return conversions.resident(stored, arena);
+  }
+
+  @Override
+  public void embeddingForward(Tensor out, Tensor ids, Tensor table, float scale) {
+    String op = "embedding_forward";
+    Args.matrix(op, table, stage.compute(), Args.ANY, Args.ANY);
+    Args.vector(op, ids, DType.I32, Args.ANY);
+    Args.matrix(op, out, stage.compute(), ids.shape(0), table.shape(1));
+    stage.begin("embedding_fwd").tensor(out).tensor(ids).tensor(table).dim(ids.shape(0)).dim(table.shape(1))
+        .dim(table.shape(0)).real(scale).rows(ids.shape(0), table.shape(1));
+  }
+
+  @Override
+  public void embeddingBackward(Tensor dtable, Tensor ids, Tensor dout, float scale) {
+    Args.frozen("embedding_backward", dtable);
+  }
+
+  @Override
+  public void rmsNormForward(Tensor y, Tensor rstd, Tensor x, Tensor w, float eps, float weightOffset) {
+    String op = "rmsnorm_forward";
+    norm(op, y, rstd, x, w);
+    stage.begin("rmsnorm_fwd").tensor(y).tensor(rstd).tensor(x).tensor(w).dim(x.shape(0)).dim(x.shape(1)).real(eps)
+        .real(weightOffset).rows(x.shape(0), x.shape(1));
+  }
+
+  @Override
+  public void rmsNormBackward(
+      Tensor dx, Tensor dw, Tensor dy, Tensor x, Tensor w, Tensor rstd, float weightOffset, boolean accumulate) {
+    String op = "rmsnorm_backward";
+    Args.frozen(op, dw);
+    norm(op, dy, rstd, x, w);
+    Args.matrix(op, dx, stage.compute(), x.shape(0), x.shape(1));
+    stage.begin("rmsnorm_bwd").tensor(dx).tensor(dy).tensor(x).tensor(w).tensor(rstd).dim(x.shape(0)).dim(x.shape(1))
+        .real(weightOffset).flag(accumulate).rows(x.shape(0), x.shape(1));
+  }
+
+  private void norm(String op, Tensor y, Tensor rstd, Tensor x, Tensor w) {
+    Args.matrix(op, x, stage.compute(), Args.ANY, Args.ANY);
+    Args.matrix(op, y, stage.compute(), x.shape(0), x.shape(1));
+    Args.vector(op, rstd, DType.F32, x.shape(0));
+    Args.vector(op, w, DType.F32, x.shape(1));
+  }
+
+  @Override
+  public void linearForward(Tensor y, Tensor x, Tensor w, Tensor bias) {
+    products.forward(y, x, w, bias);
+  }
+
+  @Override
+  public void linearBackwardInput(Tensor dx, Tensor dy, Tensor w, boolean accumulate) {
+    products.backwardInput(dx, dy, w, accumulate);
+  }
+
+  @Override
+  public void linearBackwardWeight(Tensor dw, Tensor dbias, Tensor dy, Tensor x) {
+    Args.frozen("linear_backward_weight", dw);
+  }
+
+  @Override
+  public void loraForward(Tensor y, Tensor u, Tensor x, Tensor a, Tensor b, float scale, float dropout, long seed) {
+    lora.forward(y, u, x, a, b, scale, dropout, seed);
+  }
+
+  @Override
+  public void loraBackward(
+      Tensor dx, Tensor da, Tensor db, Tensor e, Tensor dy, Tensor x, Tensor u, Tensor a, Tensor b,
+      float scale, float dropout, long seed) {
+    lora.backward(dx, da, db, e, dy, x, u, a, b, scale, dropout, seed);
+  }
+
+  @Override
+  public void ropeForward(Tensor x, Tensor cos, Tensor sin, Tensor positions) {
+    rope("rope_fwd", x, cos, sin, positions);
+  }
+
+  @Override
+  public void ropeBackward(Tensor dx, Tensor cos, Tensor sin, Tensor positions) {
+    rope("rope_bwd", dx, cos, sin, positions);
+  }
+
+  private void rope(String op, Tensor x, Tensor cos, Tensor sin, Tensor positions) {
+    Args.heads(op, x, stage.compute(), Args.ANY, Args.ANY, Args.ANY);
+    Args.matrix(op, cos, DType.F32, Args.ANY, Args.ANY);
+    Args.matrix(op, sin, DType.F32, cos.shape(0), cos.shape(1));
+    Args.vector(op, positions, DType.I32, x.shape(0));
+    long half = cos.shape(1);
+    Args.require(2 * half <= x.shape(2), op, cos + " turns more dims than " + x + " has");
+    stage.begin(op).tensor(x).tensor(cos).tensor(sin).tensor(positions).dim(x.shape(0)).dim(x.shape(1)).dim(x.shape(2))
+        .dim(half).flat(x.shape(0) * x.shape(1) * half);
+  }
+
+  @Override
+  public void attentionForward(Tensor o, Tensor lse, Tensor q, Tensor k, Tensor v, Tensor docs, Attention settings) {
+    attention.forward(o, lse, q, k, v, docs, settings);
+  }
+
+  @Override
+  public void attentionBackward(
+      Tensor dq, Tensor dk, Tensor dv, Tensor delta, Tensor dout, Tensor o, Tensor lse, Tensor q, Tensor k, Tensor v,
+      Tensor docs, Attention settings) {
+    attention.backward(dq, dk, dv, delta, dout, o, lse, q, k, v, docs, settings);
+  }
+
+  @Override
+  public void attentionDecode(Tensor o, Tensor q, Tensor kCache, Tensor vCache, long start, Attention settings) {
+    attention.decode(o, q, kCache, vCache, start, settings);
+  }
+
+  @Override
+  public void gatedForward(Tensor y, Tensor gate, Tensor up, Activation activation) {
+    String op = "gated_forward";
+    long n = elements(op, y);
+    Args.elements(op, gate, stage.compute(), n);
+    Args.elements(op, up, stage.compute(), n);
+    stage.begin("gated_fwd").tensor(y).tensor(gate).tensor(up).count(n).dim(activation.code()).flat(n);
+  }
+
+  @Override
+  public void gatedBackward(Tensor dgate, Tensor dup, Tensor dy, Tensor gate, Tensor up, Activation activation) {
+    String op = "gated_backward";
+    long n = elements(op, dy);
+    Args.elements(op, dgate, stage.compute(), n);
+    Args.elements(op, dup, stage.compute(), n);
+    Args.elements(op, gate, stage.compute(), n);
+    Args.elements(op, up, stage.compute(), n);
+    stage.begin("gated_bwd").tensor(dgate).tensor(dup).tensor(dy).tensor(gate).tensor(up).count(n).dim(activation.code())
+        .flat(n);
+  }
+
+  @Override
+  public void residualForward(Tensor y, Tensor x, Tensor r, float multiplier) {
+    String op = "residual_forward";
+    long n = elements(op, y);
+    Args.elements(op, x, stage.compute(), n);
+    Args.elements(op, r, stage.compute(), n);
+    stage.begin("residual_fwd").tensor(y).tensor(x).tensor(r).count(n).real(multiplier).flat(n);
+  }
+
+  @Override
+  public void residualBackward(Tensor dr, Tensor dy, float multiplier) {
+    String op = "residual_backward";
+    long n = elements(op, dr);
+    Args.elements(op, dy, stage.compute(), n);
+    stage.begin("residual_bwd").tensor(dr).tensor(dy).count(n).real(multiplier).flat(n);
+  }
+
+  private long elements(String op, Tensor tensor) {
+    Args.dtype(op, tensor, stage.compute());
+    return tensor.elements();
+  }
+
+  @Override
+  public long crossEntropyScratchBytes(long tokens, long hidden, long vocab, DType compute) {
+    return CrossEntropyOp.scratchBytes(tokens, vocab);
+  }
+
+  @Override
+  public void crossEntropy(
+      Tensor loss, Tensor dh, Tensor du, Tensor scratch, Tensor h, Tensor u, Tensor targets,
+      float invCount, float logitScale, float softcap, float labelSmoothing) {
+    crossEntropy.run(loss, dh, du, scratch, h, u, targets, invCount, logitScale, softcap, labelSmoothing);
+  }
+
+  @Override
+  public void softcapForward(Tensor z, float logitScale, float softcap) {
+    Args.dtype("softcap_forward", z, DType.F32);
+    stage.begin("softcap_fwd", DType.F32).tensor(z).count(z.elements()).real(logitScale).real(softcap).flat(z.elements());
+  }
+
+  @Override
+  public void sumSquares(Tensor out, Tensor x) {
+    Args.vector("sum_squares", out, DType.F64, 1);
+    Args.dtype("sum_squares", x, DType.F32);
+    conversions.sum("sum_squares", out, x);
+  }
+
+  @Override
+  public void adamwStep(
+      Tensor p, Tensor m, Tensor v, Tensor grad,
+      float lr, float beta1, float beta2, float eps, float weightDecay, float gradScale, long step) {
+    String op = "adamw_step";
+    Args.dtype(op, p, DType.F32);
+    long n = p.elements();
+    Args.elements(op, m, DType.F32, n);
+    Args.elements(op, v, DType.F32, n);
+    Args.elements(op, grad, DType.F32, n);
+    Args.require(step >= 1, op, "step " + step + ", want 1 or more");
+    stage.begin("adamw_f32", DType.F32).tensor(p).tensor(m).tensor(v).tensor(grad).count(n).real(lr).real(beta1)
+        .real(beta2).real(eps).real(weightDecay).real(gradScale).real(correction(beta1, step))
+        .real(correction(beta2, step)).flat(n);
+  }
+
+  /** 1 - beta^t, in f64 as torch computes it. */
+  private static float correction(float beta, long step) {
+    return (float) (1 - Math.pow(beta, step));
+  }
+
+  @Override
+  public void nf4Quantize(Tensor codes, Tensor absmax, Tensor w, int block) {
+    conversions.nf4Quantize(codes, absmax, w, block);
+  }
+
+  @Override
+  public void nf4QuantizeAbsmax(Tensor quantised, Tensor nestedAbsmax, Tensor offset, Tensor absmax) {
+    conversions.nf4QuantizeAbsmax(quantised, nestedAbsmax, offset, absmax);
+  }
+
+  @Override
+  public void nf4Tables(Tensor nf4, Tensor dynamic) {
+    nf4.set(CodeBooks.nf4());
+    dynamic.set(CodeBooks.dynamic());
+  }
+
+  @Override
+  public void int8Quantize(Tensor codes, Tensor scale, Tensor w) {
+    throw Args.bad("int8_quantize: bases are quantised to int8 on the host");
+  }
+
+  @Override
+  public void cast(Tensor out, Tensor in) {
+    conversions.cast(out, in);
+  }
+
+  @Override
+  public void copyRows(Tensor out, long outRow, Tensor in, long inRow) {
+    conversions.copyRows(out, outRow, in, inRow);
+  }
+
+  @Override
+  public void countNonFinite(Tensor count, Tensor x) {
+    conversions.countNonFinite(count, x);
+  }
+
+  @Override
+  public void synchronize() {
+    stage.device().synchronize();
+  }
+
+  @Override
+  public void close() {
+    stage.fixed().arena().close();
+    stage.device().close();
+  }
+}

@@ -1,0 +1,141 @@
+package dev.hone.kernel.cuda;
+
+import dev.hone.tensor.DType;
+import dev.hone.tensor.Quant;
+import dev.hone.tensor.Tensor;
+
+/**
+ * Products with a frozen weight W (N,K), in the compute dtype or NF4.
+ *
+ * <pre>
+ *   forward   y (M,N)  = x W^T + bias     NF4: slabs of rows of W, each dequantised into the workspace and multiplied at once
+ *   backward  dx (M,K) (+)= dy W          NF4: slabs of columns of W, so that dx needs no sum over slabs
+ * </pre>
+ *
+ * A slab is at most {@value #SLAB} bytes: it stays in the second-level cache between the two kernels, and W never exists whole.
+ * Up to {@value #GEMV_ROWS} rows of x take kernels that read W once without tensor cores.
+ */
+final class Products {
+  private static final long SLAB = 16 << 20;
+  /** Rows or columns of a slab are a multiple of this: the largest tile's edge. */
+  private static final long SLAB_STEP = 256;
+  /** Least extent of a slab, whatever the weight's other one. */
+  private static final long SLAB_LEAST = 64;
+  private static final int GEMV_ROWS = 8;
+  private static final int HALF = 2;
+
+  private final Stage stage;
+
+  Products(Stage stage) {
+    this.stage = stage;
+  }
+
+  /** Bytes that a slab of any weight of a run needs. */
+  static long workspaceBytes(long features, long weight) {
+    return Math.max(Math.min(SLAB, weight * HALF), features * SLAB_LEAST * HALF);
+  }
+
+  void forward(Tensor y, Tensor x, Tensor w, Tensor bias) {
+    String op = "linear_forward";
+    Args.matrix(op, x, stage.compute(), Args.ANY, Args.ANY);
+    Args.weight(op, w, stage.compute(), Args.ANY, x.shape(1));
+    long m = x.shape(0);
+    long n = w.shape(0);
+    boolean wide = y != null && y.dtype() == DType.F32;
+    Args.matrix(op, y, wide ? DType.F32 : stage.compute(), m, n);
+    if (bias != null) {
+      Args.vector(op, bias, DType.F32, n);
+    }
+    if (wide) {
+      Args.require(w.dtype() != DType.NF4, op, w + " with f32 output: not on a card");
+      for (long row = 0; row < m; row += GEMV_ROWS) {
+        gemv("linear_gemv_f32", y, row, x, w, bias, Math.min(GEMV_ROWS, m - row));
+      }
+    } else if (m <= GEMV_ROWS) {
+      gemv(w.dtype() == DType.NF4 ? "gemv_nf4" : "linear_gemv", y, 0, x, w, bias, m);
+    } else {
+      forward(y, 0, x, 0, w, bias, m);
+    }
+  }
+
+  private void gemv(String op, Tensor y, long row, Tensor x, Tensor w, Tensor bias, long m) {
+    long n = w.shape(0);
+    long k = w.shape(1);
+    Launcher launch = stage.begin(op).tensor(y, y.dtype().bytes(row * n)).tensor(x, HALF * row * k);
+    weight(launch, w).tensor(bias).dim(m).dim(n).dim(k);
+    launch.rows(n, k);
+  }
+
+  /** m rows from {@code yAt} bytes into y = m rows from {@code xAt} bytes into x times W^T, by tiles. */
+  void forward(Tensor y, long yAt, Tensor x, long xAt, Tensor w, Tensor bias, long m) {
+    long n = w.shape(0);
+    long k = w.shape(1);
+    if (w.dtype() != DType.NF4) {
+      stage.begin("linear_fwd").tensor(y, yAt).tensor(x, xAt).tensor(w).tensor(bias)
+          .dim(m).dim(n).dim(k).dim(n).tiles(m, n);
+      return;
+    }
+    Tensor slab = stage.workspace("linear_forward", slab(n, k) * k * HALF);
+    for (long first = 0; first < n; first += slab(n, k)) {
+      long rows = Math.min(slab(n, k), n - first);
+      dequantize(slab, w, first, rows, 0, k);
+      stage.begin("linear_fwd").tensor(y, yAt + HALF * first).tensor(x, xAt).tensor(slab)
+          .tensor(bias, DType.F32.bytes(first)).dim(m).dim(rows).dim(k).dim(n).tiles(m, rows);
+    }
+  }
+
+  void backwardInput(Tensor dx, Tensor dy, Tensor w, boolean accumulate) {
+    String op = "linear_backward_input";
+    Args.matrix(op, dy, stage.compute(), Args.ANY, Args.ANY);
+    Args.weight(op, w, stage.compute(), dy.shape(1), Args.ANY);
+    Args.matrix(op, dx, stage.compute(), dy.shape(0), w.shape(1));
+    backwardInput(dx, 0, dy, 0, w, accumulate, dy.shape(0));
+  }
+
+  /** m rows from {@code dxAt} bytes into dx = or += m rows from {@code dyAt} bytes into dy times W. */
+  void backwardInput(Tensor dx, long dxAt, Tensor dy, long dyAt, Tensor w, boolean accumulate, long m) {
+    long n = w.shape(0);
+    long k = w.shape(1);
+    if (w.dtype() != DType.NF4) {
+      stage.begin("linear_bwd_input").tensor(dx, dxAt).tensor(dy, dyAt).tensor(w)
+          .dim(m).dim(n).dim(k).dim(n).dim(k).dim(k).flag(accumulate).tiles(m, k);
+      return;
+    }
+    Tensor slab = stage.workspace("linear_backward_input", slab(k, n) * n * HALF);
+    for (long first = 0; first < k; first += slab(k, n)) {
+      long columns = Math.min(slab(k, n), k - first);
+      dequantize(slab, w, 0, n, first, columns);
+      stage.begin("linear_bwd_input").tensor(dx, dxAt + HALF * first).tensor(dy, dyAt).tensor(slab)
+          .dim(m).dim(n).dim(columns).dim(n).dim(k).dim(columns).flag(accumulate).tiles(m, columns);
+    }
+  }
+
+  /** Rows (or columns) of a slab of a weight with {@code extent} of them, {@code other} elements each. */
+  private static long slab(long extent, long other) {
+    long most = SLAB / (HALF * other);
+    if (extent <= most) {
+      return extent;
+    }
+    return most >= SLAB_STEP ? most / SLAB_STEP * SLAB_STEP : Math.max(SLAB_LEAST, most / SLAB_LEAST * SLAB_LEAST);
+  }
+
+  /** out (rows,columns) = the part of an NF4 weight from (row, column) on. */
+  void dequantize(Tensor out, Tensor w, long row, long rows, long column, long columns) {
+    Launcher launch = stage.begin("nf4_dequant").tensor(out);
+    weight(launch, w).count(row).dim(rows).dim(column).dim(columns).dim(w.shape(1)).flat(rows * columns);
+  }
+
+  /** A weight as kernels take it: its address, or an NF4 one's codes and side data. */
+  private static Launcher weight(Launcher launch, Tensor w) {
+    launch.tensor(w);
+    Quant quant = w.quant();
+    if (quant == null) {
+      return launch;
+    }
+    Args.require(quant.block() == 64 && quant.nestedBlock() == 256, "nf4", w + " in blocks of " + quant.block() + ", want 64");
+    boolean nested = quant.isDouble();
+    return launch.tensor(nested ? null : quant.absmax()).tensor(nested ? quant.absmax() : null)
+        .tensor(nested ? quant.nestedCode() : null).tensor(nested ? quant.nestedAbsmax() : null)
+        .real(quant.nestedOffset()).tensor(quant.code());
+  }
+}

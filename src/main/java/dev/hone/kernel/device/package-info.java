@@ -1,0 +1,2 @@
+/** Chooses among the devices that the kernel packages implement. */
+package dev.hone.kernel.device;
