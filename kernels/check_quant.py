@@ -16,7 +16,7 @@ class Weight:
     w = (rng.standard_normal(n) * np.exp(rng.standard_normal(n) / 2)).astype(np.float32)
     blocks = ceil(n, 64)
     self.codes, self.absmax = np.zeros(ceil(n, 2), np.uint8), np.zeros(blocks, np.float32)
-    call("nf4_quantize", tensor(self.codes, "u8"), tensor(self.absmax, "f32"), tensor(w, "f32"), 64)
+    call("nf4_quantize", tensor(self.codes, "u8"), tensor(self.absmax, "f32"), tensor(w, "f32"), libhone.int32(64))
     self.code, self.dynamic = libhone.tables()
     self.quant = libhone.plain(self.code, self.absmax)
     self.absmax_u8 = self.nested_absmax = None
@@ -56,6 +56,56 @@ def nf4_dequant(driver, entry):
                  same(out, np.ascontiguousarray(whole[row0:row0 + rows, col0:col0 + cols])))
 
 
+def as_dtype(x, dtype):
+  return x.astype(np.float32) if dtype == "f32" else HALVES[dtype].bits(x)
+
+
+def nf4_quantize(driver, entry):
+  rng, dtype = np.random.default_rng(3), entry["dtype"]
+  for n in COUNTS:
+    for block in (64, 2, 96, 4096):
+      values = rng.standard_normal(n) * np.exp(3 * rng.standard_normal(n))
+      values[n // 3:n // 3 + 2 * block] = 0  # blocks of zeros
+      w = as_dtype(values, dtype)
+      codes, absmax = np.zeros(ceil(n, 2), np.uint8), np.zeros(ceil(n, block), np.float32)
+      call("nf4_quantize", tensor(codes, "u8"), tensor(absmax, "f32"), tensor(w, dtype), libhone.int32(block))
+      for skew in SKEWS:
+        got = driver.launch(entry, flat_grid(entry, n), skew, codes=np.full_like(codes, 0xEE), absmax=np.full_like(absmax, -1),
+                            w=w, n=n, block=block)
+        yield f"{n} block {block}+{skew}", same(got["codes"], codes) + same(got["absmax"], absmax)
+
+
+LEVELS = (1, 5, 8, 31, 32, 255, 512, 600, 4113, 70001, 600_000)  # of absmaxes: torch's sum has a path for each size
+
+
+def quantised_absmax(absmax):
+  """What libhone makes of absmaxes: codes, nested absmaxes, offset."""
+  n = len(absmax)
+  codes, nested, offset = np.zeros(n, np.uint8), np.zeros(ceil(n, 256), np.float32), np.zeros(1, np.float32)
+  call("nf4_quantize_absmax", tensor(codes, "u8"), tensor(nested, "f32"), tensor(offset, "f32"), tensor(absmax, "f32"))
+  return codes, nested, offset
+
+
+def nf4_absmax_mean(driver, entry):
+  rng = np.random.default_rng(4)
+  for n in LEVELS + (20_000_003,):
+    absmax = np.exp(rng.standard_normal(n)).astype(np.float32)
+    got = driver.launch(entry, (1,), offset=np.full(1, np.nan, np.float32), absmax=absmax, B=n)["offset"]
+    yield f"{n}", same(got, quantised_absmax(absmax)[2])
+
+
+def nf4_quantize_absmax(driver, entry):
+  rng = np.random.default_rng(5)
+  _, dynamic = libhone.tables()
+  for n in LEVELS:
+    for absmax in (np.exp(rng.standard_normal(n)), np.full(n, 0.7), rng.integers(0, 3, n)):
+      absmax = absmax.astype(np.float32)
+      codes, nested, offset = quantised_absmax(absmax)
+      got = driver.launch(entry, flat_grid(entry, n), quantised=np.full_like(codes, 0xEE), nested_absmax=np.full_like(nested, -1),
+                          offset=offset, absmax=absmax, dynamic=dynamic, B=n)
+      yield f"{n}", same(got["quantised"], codes) + same(got["nested_absmax"], nested)
+
+
 SETTINGS = dict(lr=np.float32(1e-2), beta1=np.float32(0.9), beta2=np.float32(0.999), eps=np.float32(1e-8),
                 weight_decay=np.float32(0.1), grad_scale=np.float32(0.5))
 
@@ -83,4 +133,5 @@ def adamw_f32(driver, entry):
         yield f"p {n} step {step}+{skew}", share(got["p"], p, 2 * step * F32, 4 * F32 * update)
 
 
-CHECKS = {"nf4_dequant": nf4_dequant, "adamw_f32": adamw_f32}
+CHECKS = {"nf4_dequant": nf4_dequant, "nf4_quantize": nf4_quantize, "nf4_absmax_mean": nf4_absmax_mean,
+          "nf4_quantize_absmax": nf4_quantize_absmax, "adamw_f32": adamw_f32}

@@ -13,11 +13,13 @@ import time
 
 sys.dont_write_bytecode = True
 import check_elements
+import check_generate
 import check_quant
 import check_reductions
 from driver import ROOT, Driver
 
-CHECKS = {**check_elements.CHECKS, **check_reductions.CHECKS, **check_quant.CHECKS}
+CHECKS = {**check_elements.CHECKS, **check_reductions.CHECKS, **check_quant.CHECKS,
+          **check_generate.CHECKS}
 
 
 def main():

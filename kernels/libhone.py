@@ -7,7 +7,7 @@ import numpy as np
 
 DTYPES = {"f32": 0, "bf16": 1, "f16": 2, "i32": 3, "u8": 4, "nf4": 5, "f64": 6}
 BUILT = Path(__file__).resolve().parent.parent / "target/classes/native/linux-x86_64/libhone.so"
-int64 = ctypes.c_int64
+int32, int64 = ctypes.c_int32, ctypes.c_int64
 library = ctypes.CDLL(os.environ.get("HONE_LIB", str(BUILT)))
 library.hone_last_error.restype = ctypes.c_char_p
 

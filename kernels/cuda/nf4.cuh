@@ -1,4 +1,4 @@
-/* nf4.cuh - decoding of 4-bit weights, for the kernels that read them. The codec itself is nf4.cu. */
+/* nf4.cuh - decoding of 4-bit weights, for the kernels that read them. Their encoding: nf4_quantize.cu. */
 #ifndef HONE_NF4_CUH
 #define HONE_NF4_CUH
 

@@ -65,6 +65,7 @@ public final class Main {
     line.addSubcommand(new NewModelCommand(out));
     line.addSubcommand(new CacheCommand(out));
     line.addSubcommand(new DoctorCommand(out));
+    line.addSubcommand(new SelfTestCommand(out));
     line.setOut(new PrintWriter(out, true));
     line.setErr(new PrintWriter(err, true));
     line.setParameterExceptionHandler((e, given) -> main.wrongUsage(e));

@@ -1,0 +1,322 @@
+package dev.hone.kernel.selftest;
+
+import dev.hone.kernel.Activation;
+import dev.hone.kernel.Kernels;
+import dev.hone.kernel.selftest.Trial.Kind;
+import dev.hone.tensor.DType;
+import dev.hone.tensor.Tensor;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Locale;
+
+/** The cases of the self test: each op forward and backward, whole tiles and odd edges. */
+final class Cases {
+  private final List<Case> cases = new ArrayList<>();
+
+  private Cases() {}
+
+  static List<Case> all() {
+    Cases all = new Cases();
+    all.embedding();
+    all.norms();
+    all.linears();
+    all.loras();
+    all.ropes();
+    AttentionCases.addTo(all.cases);
+    all.gates();
+    all.residuals();
+    all.losses();
+    all.optimiser();
+    all.quantisation();
+    return List.copyOf(all.cases);
+  }
+
+  private void add(String op, String shape, Kernels.Largest largest, Case.Body body) {
+    cases.add(new Case(op, shape, largest, body));
+  }
+
+  private void add(String op, String shape, Case.Body body) {
+    add(op, shape, new Kernels.Largest(0, 0, 0, 0), body);
+  }
+
+  private static String words(String pattern, Object... values) {
+    return String.format(Locale.ROOT, pattern, values);
+  }
+
+  private void embedding() {
+    for (int width : new int[] {30, 64}) {
+      add("embedding", words("M 7, C %d", width), t -> {
+        Tensor table = t.weight("table", 1, 11, width);
+        Tensor out = t.empty("out", t.compute(), 7, width);
+        Tensor ids = t.indices("ids", 7, 11);
+        t.begin();
+        t.kernels().embeddingForward(out, ids, table, 1.5f);
+        t.end();
+        t.check(Kind.FORWARD, "out", out);
+      });
+    }
+  }
+
+  private void norms() {
+    for (long[] shape : new long[][] {{5, 64}, {13, 50}, {3, 1200}}) {
+      for (float offset : new float[] {0, 1}) {
+        add("RMSNorm", words("M %d, C %d, offset %.0f", shape[0], shape[1], offset), t -> {
+          Tensor x = t.activation("x", 1, shape);
+          Tensor w = t.weight("w", 0.5f, shape[1]);
+          Tensor y = t.empty("y", t.compute(), shape);
+          Tensor rstd = t.empty("rstd", DType.F32, shape[0]);
+          Tensor dy = t.activation("dy", 1, shape);
+          Tensor dx = t.activation("dx", 1, shape);
+          t.begin();
+          t.kernels().rmsNormForward(y, rstd, x, w, 1e-5f, offset);
+          t.kernels().rmsNormBackward(dx, null, dy, x, w, rstd, offset, true);
+          t.kernels().rmsNormBackward(dy, null, dy, x, w, rstd, offset, false);
+          t.end();
+          t.check(Kind.FORWARD, "y", y);
+          t.check(Kind.FORWARD, "rstd", rstd);
+          t.check(Kind.GRADIENT, "dx +=", dx);
+          t.check(Kind.GRADIENT, "dx over dy", dy);
+        });
+      }
+    }
+  }
+
+  private static Tensor weight(Trial t, String storage, long n, long k) {
+    return switch (storage) {
+      case "16-bit" -> t.weight("w", 1 / (float) Math.sqrt(k), n, k);
+      case "NF4" -> t.nf4("w", false, n, k);
+      default -> t.nf4("w", true, n, k);
+    };
+  }
+
+  private void linears() {
+    for (String storage : new String[] {"16-bit", "NF4", "NF4 double"}) {
+      for (long[] s : new long[][] {{128, 128, 128}, {33, 51, 70}, {40, 96, 64}, {3, 70, 96}, {1, 33, 50}}) {
+        long m = s[0];
+        long n = s[1];
+        long k = s[2];
+        String shape = words("M %d, N %d, K %d, %s", m, n, k, storage);
+        add("linear", shape, new Kernels.Largest(m, Math.max(n, k), n * k, 0), t -> {
+          Tensor w = weight(t, storage, n, k);
+          Tensor bias = t.weight("bias", 1, n);
+          Tensor x = t.activation("x", 1, m, k);
+          Tensor dy = t.activation("dy", 1, m, n);
+          Tensor y = t.empty("y", t.compute(), m, n);
+          Tensor dx = t.empty("dx", t.compute(), m, k);
+          Tensor more = t.activation("dx", 1, m, k);
+          t.begin();
+          t.kernels().linearForward(y, x, w, bias);
+          t.kernels().linearBackwardInput(dx, dy, w, false);
+          t.kernels().linearBackwardInput(more, dy, w, true);
+          t.end();
+          t.check(Kind.FORWARD, "y", y);
+          t.check(Kind.GRADIENT, "dx", dx);
+          t.check(Kind.GRADIENT, "dx +=", more);
+        });
+      }
+    }
+    for (long m : new long[] {1, 11}) {
+      add("linear", words("M %d, N 77, K 64, to f32", m), new Kernels.Largest(m, 77, 77 * 64, 0), t -> {
+        Tensor w = weight(t, "16-bit", 77, 64);
+        Tensor x = t.activation("x", 1, m, 64);
+        Tensor y = t.empty("y", DType.F32, m, 77);
+        t.begin();
+        t.kernels().linearForward(y, x, w, null);
+        t.end();
+        t.check(Kind.FORWARD, "y", y);
+      });
+    }
+  }
+
+  private void loras() {
+    for (long[] s : new long[][] {{64, 64, 128, 16}, {33, 50, 70, 8}, {130, 96, 64, 40}, {20, 40, 48, 3}, {17, 32, 32, 150}}) {
+      for (float dropout : new float[] {0, 0.3f}) {
+        long m = s[0];
+        long n = s[1];
+        long k = s[2];
+        long r = s[3];
+        String shape = words("M %d, N %d, K %d, R %d, dropout %.1f", m, n, k, r, dropout);
+        add("LoRA", shape, new Kernels.Largest(m, Math.max(n, k), n * k, (int) r), t -> {
+          Tensor x = t.activation("x", 1, m, k);
+          Tensor a = t.floats("a", 1 / (float) Math.sqrt(k), r, k);
+          Tensor b = t.floats("b", 1 / (float) Math.sqrt(r), n, r);
+          Tensor y = t.activation("y", 1, m, n);
+          Tensor u = t.empty("u", t.compute(), m, r);
+          Tensor e = t.empty("e", t.compute(), m, r);
+          Tensor dy = t.activation("dy", 1, m, n);
+          Tensor dx = t.activation("dx", 1, m, k);
+          Tensor da = t.floats("da", 1, r, k);
+          Tensor db = t.floats("db", 1, n, r);
+          t.begin();
+          t.kernels().loraForward(y, u, x, a, b, 0.5f, dropout, 77);
+          t.kernels().loraBackward(dx, da, db, e, dy, x, u, a, b, 0.5f, dropout, 77);
+          t.end();
+          t.check(Kind.FORWARD, "y", y);
+          t.check(Kind.FORWARD, "u", u);
+          t.check(Kind.GRADIENT, "dx", dx);
+          t.check(Kind.GRADIENT, "da", da);
+          t.check(Kind.GRADIENT, "db", db);
+        });
+      }
+    }
+  }
+
+  private void ropes() {
+    for (long[] s : new long[][] {{9, 4, 64, 32}, {7, 3, 50, 12}}) {
+      add("RoPE", words("M %d, H %d, D %d, rot %d", s[0], s[1], s[2], 2 * s[3]), t -> {
+        Tensor x = t.activation("x", 1, s[0], s[1], s[2]);
+        Tensor dx = t.activation("dx", 1, s[0], s[1], s[2]);
+        Tensor positions = t.indices("positions", (int) s[0], 20);
+        float[] cos = new float[Math.toIntExact(20 * s[3])];
+        float[] sin = new float[cos.length];
+        for (int i = 0; i < cos.length; i++) {
+          double angle = i / s[3] * Math.pow(10000, -(double) (i % s[3]) / s[3]);
+          cos[i] = (float) Math.cos(angle);
+          sin[i] = (float) Math.sin(angle);
+        }
+        Tensor cosines = t.empty("cos", DType.F32, 20, s[3]).set(cos);
+        Tensor sines = t.empty("sin", DType.F32, 20, s[3]).set(sin);
+        t.begin();
+        t.kernels().ropeForward(x, cosines, sines, positions);
+        t.kernels().ropeBackward(dx, cosines, sines, positions);
+        t.end();
+        t.check(Kind.FORWARD, "x", x);
+        t.check(Kind.GRADIENT, "dx", dx);
+      });
+    }
+  }
+
+  private void gates() {
+    for (Activation activation : Activation.values()) {
+      for (long width : new long[] {96, 37}) {
+        String name = activation.name().toLowerCase(Locale.ROOT);
+        add("gated activation", words("M 11, I %d, %s", width, name), t -> {
+          Tensor gate = t.activation("gate", 2, 11, width);
+          Tensor up = t.activation("up", 1, 11, width);
+          Tensor y = t.empty("y", t.compute(), 11, width);
+          Tensor dy = t.activation("dy", 1, 11, width);
+          t.begin();
+          t.kernels().gatedForward(y, gate, up, activation);
+          t.kernels().gatedBackward(gate, up, dy, gate, up, activation);
+          t.end();
+          t.check(Kind.FORWARD, "y", y);
+          t.check(Kind.GRADIENT, "dgate", gate);
+          t.check(Kind.GRADIENT, "dup", up);
+        });
+      }
+    }
+  }
+
+  private void residuals() {
+    add("residual", "M 13, C 37", t -> {
+      Tensor x = t.activation("x", 1, 13, 37);
+      Tensor r = t.activation("r", 1, 13, 37);
+      Tensor y = t.empty("y", t.compute(), 13, 37);
+      Tensor dy = t.activation("dy", 1, 13, 37);
+      t.begin();
+      t.kernels().residualForward(y, x, r, 0.22f);
+      t.kernels().residualBackward(dy, dy, 0.22f);
+      t.end();
+      t.check(Kind.FORWARD, "y", y);
+      t.check(Kind.GRADIENT, "dr", dy);
+    });
+  }
+
+  private void losses() {
+    for (float[] s : new float[][] {{19, 40, 101, 0, 0}, {40, 64, 512, 0, 0.1f}, {19, 40, 101, 30, 0}}) {
+      int m = (int) s[0];
+      int c = (int) s[1];
+      int v = (int) s[2];
+      String shape = words("M %d, C %d, V %d, softcap %.0f, smoothing %.1f", m, c, v, s[3], s[4]);
+      add("cross-entropy", shape, t -> {
+        Tensor h = t.activation("h", 1, m, c);
+        Tensor u = t.weight("u", 1 / (float) Math.sqrt(c), v, c);
+        int[] targets = new int[m];
+        for (int i = 0; i < m; i++) {
+          targets[i] = i % 5 == 0 ? -100 : i * 7 % v;
+        }
+        Tensor wanted = t.ints("targets", targets);
+        Tensor loss = t.empty("loss", DType.F64, 1);
+        Tensor dh = t.empty("dh", t.compute(), m, c);
+        long bytes = t.kernels().crossEntropyScratchBytes(m, c, v, t.compute());
+        Tensor scratch = t.empty("scratch", DType.U8, Math.max(1, bytes));
+        t.begin();
+        t.kernels().crossEntropy(loss, dh, null, scratch, h, u, wanted, 1f / m, 2, s[3], s[4]);
+        t.end();
+        t.check(Kind.FORWARD, "loss", loss);
+        t.check(Kind.GRADIENT, "dh", dh);
+      });
+    }
+    add("softcap of logits", "V 1003", t -> {
+      Tensor z = t.floats("z", 20, 1, 1003);
+      t.begin();
+      t.kernels().softcapForward(z, 0.5f, 30);
+      t.end();
+      t.check(Kind.FORWARD, "z", z);
+    });
+  }
+
+  private void optimiser() {
+    add("sum of squares", "n 100003", t -> {
+      Tensor sum = t.empty("sum", DType.F64, 1);
+      Tensor x = t.floats("x", 1, 100_003);
+      t.begin();
+      t.kernels().sumSquares(sum, x);
+      t.end();
+      t.check(Kind.FORWARD, "sum", sum);
+    });
+    add("AdamW", "n 10001", t -> {
+      Tensor p = t.floats("p", 1, 10_001);
+      Tensor m = t.empty("m", DType.F32, 10_001);
+      Tensor v = t.empty("v", DType.F32, 10_001);
+      Tensor grad = t.floats("grad", 0.1f, 10_001);
+      t.begin();
+      for (int step = 1; step <= 3; step++) {
+        t.kernels().adamwStep(p, m, v, grad, 1e-2f, 0.9f, 0.999f, 1e-8f, 0.01f, 0.7f, step);
+      }
+      t.end();
+      t.check(Kind.GRADIENT, "p", p);
+      t.check(Kind.GRADIENT, "m", m);
+      t.check(Kind.GRADIENT, "v", v);
+    });
+  }
+
+  private void quantisation() {
+    for (int n : new int[] {64 * 300, 64 * 5 + 1}) {
+      add("NF4 quantisation", words("n %d", n), t -> {
+        Tensor w = t.host("w", 1, n);
+        long blocks = Math.ceilDiv(n, 64);
+        Tensor codes = t.empty("codes", DType.U8, Math.ceilDiv(n, 2));
+        Tensor absmax = t.empty("absmax", DType.F32, blocks);
+        Tensor quantised = t.empty("quantised", DType.U8, blocks);
+        Tensor nested = t.empty("nested", DType.F32, Math.ceilDiv(blocks, 256));
+        Tensor offset = t.empty("offset", DType.F32, 1);
+        t.begin();
+        t.kernels().nf4Quantize(codes, absmax, w, 64);
+        t.kernels().nf4QuantizeAbsmax(quantised, nested, offset, absmax);
+        t.end();
+        t.check(Kind.EXACT, "codes", codes);
+        t.check(Kind.EXACT, "absmax", absmax);
+        t.check(Kind.EXACT, "quantised absmax", quantised);
+        t.check(Kind.EXACT, "nested absmax", nested);
+        t.check(Kind.EXACT, "offset", offset);
+      });
+    }
+    add("cast", "n 1003", t -> {
+      Tensor in = t.floats("in", 1, 17, 59);
+      Tensor there = t.empty("there", t.compute(), 17, 59);
+      Tensor back = t.empty("back", DType.F32, 17, 59);
+      Tensor rows = t.empty("rows", t.compute(), 20, 59);
+      Tensor count = t.empty("count", DType.F64, 1);
+      t.begin();
+      t.kernels().cast(there, in);
+      t.kernels().cast(back, there);
+      t.kernels().copyRows(rows, 4, there, 2);
+      t.kernels().countNonFinite(count, back);
+      t.end();
+      t.check(Kind.EXACT, "there and back", back);
+      t.check(Kind.EXACT, "rows", rows);
+      t.check(Kind.EXACT, "non-finite", count);
+    });
+  }
+}

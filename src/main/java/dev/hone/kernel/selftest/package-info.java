@@ -1,0 +1,2 @@
+/** Every op of a device against the plain f32 reference: what {@code hone selftest} runs. */
+package dev.hone.kernel.selftest;
