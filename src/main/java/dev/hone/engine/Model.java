@@ -51,7 +51,7 @@ public final class Model implements AutoCloseable {
   public static Plan plan(Kernels kernels, ModelSpec spec, Tuning tuning, StepShape step) {
     long crossEntropy =
         kernels.crossEntropyScratchBytes(step.tokens(), spec.hidden(), spec.vocab(), step.compute());
-    long workspace = kernels.workspaceBytes(ModelWeights.largest(spec, tuning, step));
+    long workspace = kernels.workspaceBytes(TrainingPlan.largest(spec, tuning, step));
     return TrainingPlan.of(
         spec, tuning, step, Layout.outside(step.recompute()), new Needs(crossEntropy, workspace, null));
   }

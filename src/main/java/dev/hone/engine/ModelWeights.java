@@ -7,7 +7,6 @@ import dev.hone.model.ParameterShape;
 import dev.hone.model.Projection;
 import dev.hone.model.Tuning;
 import dev.hone.plan.Plan;
-import dev.hone.plan.StepShape;
 import dev.hone.plan.TrainingPlan;
 import dev.hone.tensor.DType;
 import dev.hone.tensor.Tensor;
@@ -58,21 +57,6 @@ final class ModelWeights {
     finalNorm = norm("model.norm.weight", spec.hidden());
     head = spec.tiedHead() ? embedding : matrix(spec.headName(), spec.vocab(), spec.hidden());
     headGradient = spec.tiedHead() ? embeddingGradient : gradient(spec.headName());
-  }
-
-  /** The largest shapes of a run's linear layers and adapters. */
-  static Kernels.Largest largest(ModelSpec spec, Tuning tuning, StepShape step) {
-    long features = 0;
-    long weight = 0;
-    for (Projection p : Projection.values()) {
-      features = Math.max(features, Math.max(p.out(spec), p.in(spec)));
-      weight = Math.max(weight, (long) p.out(spec) * p.in(spec));
-    }
-    int rank = 0;
-    if (tuning instanceof Tuning.Lora lora) {
-      rank = lora.targets().stream().mapToInt(Tuning.Lora.Target::rank).max().orElse(0);
-    }
-    return new Kernels.Largest(step.tokens(), features, weight, rank);
   }
 
   /** The device's ops with the plan's scratch for them, where it wants any. */

@@ -1,5 +1,6 @@
 package dev.hone.plan;
 
+import dev.hone.kernel.Kernels;
 import dev.hone.model.ModelSpec;
 import dev.hone.model.ParameterShape;
 import dev.hone.model.Projection;
@@ -57,6 +58,21 @@ public final class TrainingPlan {
       plan.host(Kind.ACTIVATIONS, "activations", pinnedActivations(spec, step, layout), true);
     }
     return plan.build();
+  }
+
+  /** The largest shapes of a run's linear layers and adapters. */
+  public static Kernels.Largest largest(ModelSpec spec, Tuning tuning, StepShape step) {
+    long features = 0;
+    long weight = 0;
+    for (Projection p : Projection.values()) {
+      features = Math.max(features, Math.max(p.out(spec), p.in(spec)));
+      weight = Math.max(weight, (long) p.out(spec) * p.in(spec));
+    }
+    int rank = 0;
+    if (tuning instanceof Tuning.Lora lora) {
+      rank = lora.targets().stream().mapToInt(Tuning.Lora.Target::rank).max().orElse(0);
+    }
+    return new Kernels.Largest(step.tokens(), features, weight, rank);
   }
 
   static void workspace(Plan.Builder plan, long bytes) {

@@ -16,7 +16,6 @@ import dev.hone.kernel.cpu.CpuKernels;
 import dev.hone.kernel.device.Devices;
 import dev.hone.model.ModelSpec;
 import dev.hone.model.ParameterShape;
-import dev.hone.model.Projection;
 import dev.hone.model.Tuning;
 import dev.hone.plan.Plan;
 import dev.hone.plan.StepShape;
@@ -24,7 +23,6 @@ import dev.hone.tensor.DType;
 import java.lang.foreign.Arena;
 import java.nio.file.Path;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
@@ -69,7 +67,7 @@ final class RunSetup implements AutoCloseable {
             config.machine().device(), config.machine().threads(),
             full ? Devices.Use.FULL_TRAINING : Devices.Use.ADAPTERS_OR_GENERATION);
     PeftAdapter adapter = config.model().adapter().map(folder -> read(folder, spec)).orElse(null);
-    peft = full ? null : adapter == null ? freshConfig() : adapter.config();
+    peft = full ? null : adapter == null ? NewAdapter.config(config) : adapter.config();
     tuning = peft == null ? new Tuning.Full() : Adapters.tuning(spec, peft, dropout(adapter));
     step = chooseStep(spec);
     fingerprint = fingerprint();
@@ -106,21 +104,6 @@ final class RunSetup implements AutoCloseable {
 
   private static PeftAdapter read(Path folder, ModelSpec spec) {
     return PeftAdapter.read(folder, Arena.ofAuto(), spec.linears());
-  }
-
-  private PeftConfig freshConfig() {
-    TrainConfig.Lora lora = config.lora();
-    List<String> known = Arrays.stream(Projection.values()).map(Projection::target).toList();
-    List<String> targets = lora.allTargets() ? known : lora.targets();
-    for (String target : targets) {
-      if (!known.contains(target)) {
-        throw UserError.of(
-            "%s: lora_target `%s` is no linear layer of this model; it has %s",
-            config.where("lora_target"), target, String.join(", ", known));
-      }
-    }
-    String base = config.model().directory().toString();
-    return PeftConfig.of(base, lora.rank(), lora.alpha(), lora.dropout(), targets, lora.rslora());
   }
 
   /** An adapter that is continued keeps its dropout unless the YAML gives one. */
