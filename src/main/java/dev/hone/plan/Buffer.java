@@ -37,7 +37,11 @@ public record Buffer(String name, Kind kind, DType dtype, List<Long> shape, long
   }
 
   public long bytes() {
-    return dtype.bytes(shape.stream().reduce(1L, Math::multiplyExact));
+    long elements = 1;
+    for (long extent : shape) {
+      elements = Math.multiplyExact(elements, extent);
+    }
+    return dtype.bytes(elements);
   }
 
   public long end() {

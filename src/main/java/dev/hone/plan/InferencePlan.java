@@ -21,7 +21,7 @@ public final class InferencePlan {
    */
   public static Plan of(
       ModelSpec spec, Tuning tuning, StepShape step, boolean ownWeights, long workspaceBytes) {
-    StepClock clock = new StepClock(spec.layers(), false, layer -> false);
+    StepClock clock = new StepClock(spec.layers(), false, layer -> false, layer -> false);
     Plan.Builder plan = new Plan.Builder(clock);
     long m = step.tokens();
     if (ownWeights) {

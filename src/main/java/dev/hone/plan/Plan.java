@@ -182,13 +182,14 @@ public final class Plan {
       List<Buffer> placed = new ArrayList<>();
       long end = 0;
       for (Buffer buffer : order) {
+        long bytes = buffer.bytes();
         long at = 0;
         for (Buffer other : placed) { // by offset
-          if (other.end() > at && other.life().meets(buffer.life())) {
-            if (other.offset() >= at + buffer.bytes()) {
-              break;
-            }
-            at = aligned(other.end());
+          if (other.offset() >= at + bytes && other.life().meets(buffer.life())) {
+            break;
+          }
+          if (other.life().meets(buffer.life())) {
+            at = Math.max(at, aligned(other.end()));
           }
         }
         Buffer here = new Buffer(buffer.name(), buffer.kind(), buffer.dtype(), buffer.shape(), at, buffer.life());

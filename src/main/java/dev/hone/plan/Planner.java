@@ -16,7 +16,7 @@ import java.util.function.Predicate;
 
 /**
  * Chooses where a run on a card keeps what: of all placements that the settings allow and the limits take, the one that the
- * {@link Timeline} finds fastest; of equally fast ones the smallest.
+ * {@link Timeline} finds fastest; of equally fast ones the one that takes least of the host.
  */
 public final class Planner {
   /** Bytes that a card's ops want, by the step's shape. */
@@ -84,12 +84,20 @@ public final class Planner {
   public Optional<Choice> best(StepShape step) {
     return candidates(step).stream().filter(this::fits).max(
         Comparator.comparingDouble((Choice c) -> Math.round(c.tokensPerSecond() * 10) / 10.0)
-            .thenComparingLong(c -> -c.plan().arenaBytes()));
+            .thenComparingLong(c -> -c.plan().hostBytes(true) - c.plan().hostBytes(false)));
   }
 
-  /** The placement that takes the least device memory. */
+  /** The placement that takes the least device memory, of those that the settings allow. */
   public Choice smallest(StepShape step) {
-    return candidates(step).stream().min(Comparator.comparingLong(c -> c.plan().arenaBytes())).orElseThrow();
+    Activations activations =
+        fixed.activations() == Placement.Activations.AUTO ? Activations.OFFLOAD : Activations.valueOf(fixed.activations().name());
+    int resident =
+        fixed.residentLayers().orElse(fixed.weights() == Placement.Weights.RESIDENT ? spec.layers() : 0);
+    return choice(
+        new Layout(
+            Layout.Weights.ARENA, Math.min(resident, spec.layers()), activations, fixed.head() == Where.DEVICE,
+            fixed.embedding() == Where.DEVICE, fixed.optimizer() == Where.DEVICE),
+        step);
   }
 
   private List<Choice> candidates(StepShape step) {
@@ -186,7 +194,7 @@ public final class Planner {
     Predicate<Integer> fit = tokens -> {
       int documents = Math.max(1, (int) ((long) step.documents() * tokens / step.tokens()));
       StepShape shape = new StepShape(step.compute(), step.recompute(), tokens, documents, step.positions());
-      return fits(smallest(shape)) || best(shape).isPresent();
+      return fits(smallest(shape));
     };
     int low = 0;
     int high = 1;

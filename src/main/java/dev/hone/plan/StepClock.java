@@ -43,12 +43,15 @@ final class StepClock {
   private final int layers;
   private final boolean training;
   private final IntPredicate again;
+  private final IntPredicate away;
 
   /**
    * @param training false: there is no backward
    * @param again whether a layer's forward runs a second time before its backward
+   * @param away whether what a layer saves is on the host between forward and backward
    */
-  StepClock(int layers, boolean training, IntPredicate again) {
+  StepClock(int layers, boolean training, IntPredicate again, IntPredicate away) {
+    this.away = away;
     this.layers = layers;
     this.training = training;
     this.again = again;
@@ -92,6 +95,9 @@ final class StepClock {
   Life saved(int layer, Forward from, Backward to) {
     int first = forward(layer, from);
     int end = forward(layer, Forward.DOWN);
+    if (away.test(layer)) {
+      return movedOut(layer, first, backward(layer, to));
+    }
     if (!training) {
       return Life.none().and(first, end);
     }
@@ -99,6 +105,12 @@ final class StepClock {
       return Life.none().and(first, backward(layer, to));
     }
     return Life.none().and(first, end).and(again(layer, from), backward(layer, to));
+  }
+
+  /** From {@code first} on; on its way out while the next layer is computed, on its way back while the one above is; to {@code last}. */
+  private Life movedOut(int layer, int first, int last) {
+    return Life.none().and(first, forward(Math.min(layer + 1, layers - 1), Forward.DOWN))
+        .and(again(Math.min(layer + 1, layers - 1), Forward.NORM), last);
   }
 
   /** A layer's input: from where it is made to where backward reads it; {@code kept} false: moved out after the forward and back. */
@@ -110,7 +122,7 @@ final class StepClock {
     int read = backward(layer, Backward.QKV);
     return kept
         ? Life.none().and(made, read)
-        : Life.none().and(made, forward(layer, Forward.DOWN)).and(again(layer, Forward.NORM), read);
+        : movedOut(layer, made, read);
   }
 
   /** The last block's output, until the loss and the final norm's backward are done with it. */

@@ -36,12 +36,16 @@ public final class TrainingPlan {
   public static Plan of(ModelSpec spec, Tuning tuning, StepShape step, Layout layout, Needs needs) {
     int last = spec.layers() - 1;
     // The layer that backward begins with still has everything from its forward.
-    StepClock clock = new StepClock(spec.layers(), true, layer -> layout.activations().again() && layer < last);
+    Layout.Activations activations = layout.activations();
+    StepClock clock =
+        new StepClock(
+            spec.layers(), true, layer -> activations.again() && layer < last,
+            layer -> activations == Layout.Activations.SAVE_ALL && layer < last);
     Plan.Builder plan = new Plan.Builder(clock);
     trainables(plan, spec, tuning, layout);
     batch(plan, spec, step);
     for (int layer = 0; layer < spec.layers(); layer++) {
-      boolean kept = layout.activations() != Layout.Activations.OFFLOAD || layer == last;
+      boolean kept = !activations.offloads() || layer == last;
       plan.add(Kind.ACTIVATIONS, clock.input(layer, kept), x(layer), step.compute(), step.tokens(), spec.hidden());
       block(plan, spec, tuning, step, layer);
     }
@@ -54,7 +58,7 @@ public final class TrainingPlan {
     if (layout.weights() == Layout.Weights.ARENA) {
       weights(plan, spec, layout, step, needs.blobs());
     }
-    if (layout.activations().offloads()) {
+    if (activations.offloads()) {
       plan.host(Kind.ACTIVATIONS, "activations", pinnedActivations(spec, step, layout), true);
     }
     return plan.build();

@@ -11,6 +11,7 @@ import dev.hone.kernel.cpu.CpuKernels;
 import dev.hone.model.ParameterShape;
 import dev.hone.model.Projection;
 import dev.hone.model.Tuning;
+import dev.hone.plan.BlobBytes;
 import dev.hone.plan.StepShape;
 import dev.hone.tensor.DType;
 import dev.hone.tensor.Tensor;
@@ -128,6 +129,29 @@ class LayerCacheTest {
       kernels.cast(b, moved);
       assertThat(b.toFloats()).isEqualTo(a.toFloats());
       assertThat(moved.data().address()).isBetween(copy.address(), copy.address() + copy.byteSize());
+    }
+  }
+
+  @ParameterizedTest
+  @EnumSource(Storage.class)
+  void thePlanKnowsTheBytesOfABlob(Storage storage) {
+    for (String model : List.of("models/llama", "models/qwen2", "models/qwen3", "models/gemma2")) {
+      try (BaseModel base = BaseModel.open(GoldenModels.path(model)); LayerCache cache = open(base, storage)) {
+        BlobBytes.Form form =
+            switch (storage) {
+              case AS_STORED -> BlobBytes.Form.STORED;
+              case NF4 -> BlobBytes.Form.NF4;
+              case NF4_DOUBLE_QUANTISED -> BlobBytes.Form.NF4_DOUBLE;
+              case INT8 -> BlobBytes.Form.INT8;
+            };
+        DType matrices = cache.file().dtype("model.embed_tokens.weight");
+        BlobBytes planned = BlobBytes.of(base.spec(), form, matrices);
+        for (int layer = 0; layer < base.spec().layers(); layer++) {
+          assertThat(cache.file().blobBytes("layers." + layer)).as(model + " " + storage).isEqualTo(planned.layer());
+        }
+        assertThat(cache.file().blobBytes("embedding")).isEqualTo(planned.embedding());
+        assertThat(base.spec().tiedHead() ? 0 : cache.file().blobBytes("head")).isEqualTo(planned.head());
+      }
     }
   }
 
