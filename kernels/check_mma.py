@@ -244,6 +244,74 @@ def check_lora(device, random):
         device.release()
 
 
+# ---- attention ------------------------------------------------------------------------------------------------------
+
+
+def attend(q, k, v, dout, seg0, scale, window, cap, exact):
+    """o, lse, delta, dq, dk, dv in float64; not `exact`: f32 with every tensor between two products rounded to f16."""
+    kind = np.float64 if exact else np.float32
+    step = (lambda a: a) if exact else (lambda a: f16(a).astype(kind))
+    q, k, v, dout = (a.astype(kind) for a in (q, k, v, dout))
+    M, H, D = q.shape
+    token, G = np.arange(M), H // k.shape[1]
+    seen = (token <= token[:, None]) & (token >= seg0[:, None])
+    if window:
+        seen &= token > token[:, None] - window
+    o, dq, dk, dv = (np.zeros_like(a) for a in (q, q, k, v))
+    lse, delta = np.zeros((H, M), kind), np.zeros((H, M), kind)
+    for h in range(H):
+        key, value = k[:, h // G], v[:, h // G]
+        x = step(step(q[:, h] @ key.T) * kind(scale))
+        tanh = np.tanh(x / kind(cap)) if cap else 0
+        s = np.where(seen, step(cap * tanh) if cap else x, -np.inf)
+        top = s.max(1, keepdims=True)
+        e = np.exp(s - top)
+        lse[h] = (top + np.log(e.sum(1, keepdims=True)))[:, 0]
+        p = step(e / e.sum(1, keepdims=True))
+        o[:, h] = step(p @ value)
+        delta[h] = (o[:, h] * dout[:, h]).sum(1)
+        dx = step(p * (step(dout[:, h] @ value.T) - delta[h][:, None]) * (1 - tanh**2))
+        dq[:, h] = step(scale * (dx @ key))
+        dk[:, h // G] += step(scale * (dx.T @ q[:, h]))
+        dv[:, h // G] += step(p.T @ dout[:, h])
+    return o, lse, delta, dq, step(dk), step(dv)
+
+
+def check_attention(device, random):
+    sizes = sorted({e["consts"]["DP"] for e in device.of("attention_fwd")})
+    cases = [(1, [1], 1, 1, 0, 0), (7, [3, 4], 2, 1, 0, 0), (33, [33], 2, 2, 0, 5.0), (130, [1, 70, 59], 4, 2, 0, 0),
+             (150, [150], 2, 1, 37, 0), (97, [20, 77], 3, 1, 16, 20.0)]
+    for D in (16, 24, 32, 50, 64, 80, 96, 128, 200, 256):
+        DP = min((size for size in sizes if size >= D), default=0)
+        for M, documents, H, KV, window, cap in cases if DP else ():
+            ends = np.cumsum(documents)
+            seg0 = np.repeat(ends - documents, documents).astype(np.int32)
+            seg1 = np.repeat(ends, documents).astype(np.int32)
+            shapes = ((M, H, D), (M, KV, D), (M, KV, D), (M, H, D))
+            q, k, v, dout = (f16(1.3 * random.standard_normal(shape)) for shape in shapes)
+            scale = D**-0.5
+            truth, naive = (attend(q, k, v, dout, seg0, scale, window, cap, exact) for exact in (True, False))
+            inputs = [device.put(a) for a in (q, k, v)]
+            starts, ends, gradient = device.put(seg0), device.put(seg1), device.put(dout)
+            dims = M, H, KV, D, scale, window, cap
+            saved = [device.put(a.astype(np.float32)) for a in truth[1:3]]
+            what = f"D{D} M{M} documents {documents} heads {H}/{KV} window {window} cap {cap}"
+
+            def run(op, outputs, *arguments, heads=H, rows="BM"):
+                (entry,) = device.of(op, DP=DP, CAP=int(cap > 0))
+                places = [device.output(np.full_like(a, np.nan)) for a in outputs]
+                grid = ceil_div(M, entry["consts"][rows]), heads, 1
+                device.launch(entry, grid, *(p[0] for p in places), *arguments)
+                return [p[1]() for p in places]
+
+            o, lse = run("attention_fwd", (q, truth[1].astype(np.float32)), *inputs, starts, *dims)
+            (dq,) = run("attention_dq", (q,), gradient, *inputs, *saved, starts, *dims)
+            dk, dv = run("attention_dkv", (k, v), gradient, *inputs, *saved, starts, ends, *dims, heads=KV, rows="BN")
+            for at, name, got in ((0, "o", o), (1, "lse", lse), (3, "dq", dq), (4, "dk", dk), (5, "dv", dv)):
+                compare(f"attention {name} {what}", got, truth[at], naive[at], 2 if at < 2 else 3)
+            device.release()
+
+
 if __name__ == "__main__":
     checks = {name[6:]: function for name, function in list(globals().items()) if name.startswith("check_")}
     for name in sys.argv[1:] or checks:

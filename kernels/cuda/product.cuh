@@ -73,8 +73,20 @@ struct Transfer {
 
   /* rows row .. and columns col .. of the source */
   __device__ __forceinline__ void read(const SOURCE &source, int row, int col) {
-    if (source.wide) read_as<true>(source, row, col);
-    else read_as<false>(source, row, col);
+    if (source.wide) {
+#pragma unroll
+      for (int i = 0; i < COUNT; i++) raw[i] = read_chunk<true>(source, i, row, col);
+    } else {
+      /* a loop, so that the seldom path takes neither the registers nor the room of the frequent one */
+#pragma unroll 1
+      for (int i = 0; i < COUNT; i++) {
+        const typename SOURCE::Raw chunk = read_chunk<false>(source, i, row, col);
+#pragma unroll
+        for (int j = 0; j < COUNT; j++) {
+          if (j == i) raw[j] = chunk;
+        }
+      }
+    }
   }
 
   __device__ __forceinline__ void write(TILE &tile, const SOURCE &source, int row, int col) const {
@@ -88,13 +100,11 @@ struct Transfer {
 
  private:
   template <bool WIDE>
-  __device__ __forceinline__ void read_as(const SOURCE &source, int row, int col) {
-#pragma unroll
-    for (int i = 0; i < COUNT; i++) {
-      int at = threadIdx.x + i * THREADS, r, c;
-      place(source, at, r, c);
-      if (CHUNKS % THREADS == 0 || at < CHUNKS) raw[i] = source.template read<WIDE>(row + r, col + c * CHUNK);
-    }
+  __device__ __forceinline__ typename SOURCE::Raw read_chunk(const SOURCE &source, int i, int row, int col) const {
+    int at = threadIdx.x + i * THREADS, r, c;
+    if (CHUNKS % THREADS != 0 && at >= CHUNKS) return {};
+    place(source, at, r, c);
+    return source.template read<WIDE>(row + r, col + c * CHUNK);
   }
 
   __device__ __forceinline__ static void place(const SOURCE &source, int at, int &row, int &chunk) {

@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.within;
 import com.fasterxml.jackson.databind.JsonNode;
 import dev.hone.data.MicroBatch;
 import dev.hone.format.SafetensorsFile;
+import dev.hone.kernel.Kernels;
 import dev.hone.kernel.cpu.CpuKernels;
 import dev.hone.model.Tuning;
 import dev.hone.plan.StepShape;
@@ -149,7 +150,7 @@ class GoldenModelTest {
   }
 
   /** A model with the golden adapter on it, big enough for every golden batch. */
-  static Model open(CpuKernels kernels, BaseModel base, Path golden, boolean recompute, DType compute) {
+  static Model open(Kernels kernels, BaseModel base, Path golden, boolean recompute, DType compute) {
     Path folder = golden.resolve("adapter_init");
     try (Arena arena = Arena.ofConfined()) {
       Tuning.Lora lora = Adapters.tuning(base.spec(), dev.hone.format.PeftConfig.read(folder), 0f);

@@ -292,9 +292,10 @@ public final class CudaKernels implements Kernels {
         .real(correction(beta2, step)).flat(n);
   }
 
-  /** 1 - beta^t, in f64 as torch computes it. */
+  /** 1 - beta^t in f64, of the beta that was written: the decimal of at most 7 places behind the float, as in adamw.c. */
   private static float correction(float beta, long step) {
-    return (float) (1 - Math.pow(beta, step));
+    double decimal = Math.rint(beta * 1e7) / 1e7;
+    return (float) (1 - Math.pow((float) decimal == beta ? decimal : beta, step));
   }
 
   @Override

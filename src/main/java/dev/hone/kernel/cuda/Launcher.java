@@ -161,7 +161,7 @@ final class Launcher {
       if (size < wanted || cap >= 0 && entry.constant("CAP", cap) != cap || !fits(candidate)) {
         continue;
       }
-      long work = work(entry, rows, columns, batches) + ((long) Math.min(size, 1 << 12) << 44);
+      long work = work(candidate, rows, columns, batches) + ((long) Math.min(size, 1 << 12) << 44);
       if (work < bestWork) {
         best = candidate;
         bestWork = work;
@@ -174,12 +174,13 @@ final class Launcher {
     return best;
   }
 
-  private long work(Manifest.Entry entry, long rows, long columns, long batches) {
+  private long work(Kernel candidate, long rows, long columns, long batches) {
+    Manifest.Entry entry = candidate.entry();
     long down = entry.constant("BM", 1);
     long across = entry.constant("BN", 1);
     long tiles = batches * Math.ceilDiv(rows, down) * Math.ceilDiv(columns, across);
     long tile = down * across + EDGE * (down + across);
-    if (op.hasAligned() && entry.divisible().isEmpty()) {
+    if (op.isElementwise(candidate)) {
       tile *= ELEMENTWISE;
     } else if (entry.constant("EXACT", 1) == 0) {
       tile += tile / MASKED;

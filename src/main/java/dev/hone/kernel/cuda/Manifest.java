@@ -6,16 +6,17 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.UncheckedIOException;
-import java.net.URL;
 import java.util.List;
 import java.util.Map;
 
 /**
- * What the PTX files hold: {@code ptx/manifest.json}, written by {@code kernels/build.py} (kernels/README.md has its fields).
+ * What the PTX files hold: {@code ptx/manifest.json}, written by {@code kernels/build.py}, whose fields
+ * kernels/README.md describes.
  *
  * @param entries every kernel of every tier
+ * @param files where the PTX comes from, by file name
  */
-record Manifest(List<Entry> entries) {
+record Manifest(List<Entry> entries, Files files) {
   private static final String FOLDER = "/ptx/";
 
   /**
@@ -74,32 +75,36 @@ record Manifest(List<Entry> entries) {
     }
   }
 
+  /** The PTX behind a manifest. */
+  interface Files {
+    byte[] read(String file);
+  }
+
+  /** The file's only object. */
+  private record Root(List<Entry> entries) {}
+
   /** A parameter's name and PTX type: u64 (an address or a seed), s64, s32, f32. */
   record Parameter(String name, String type) {}
 
   /** The manifest of this build, from its jar or class folder. */
   static Manifest ofBuild() {
-    try (InputStream in = resource("manifest.json").openStream()) {
-      return new ObjectMapper().readValue(in, Manifest.class);
+    try {
+      Root root = new ObjectMapper().readValue(resource("manifest.json"), Root.class);
+      return new Manifest(root.entries(), Manifest::resource);
     } catch (IOException e) {
       throw new UncheckedIOException("ptx/manifest.json", e);
     }
   }
 
-  /** A PTX file of this build. */
-  static byte[] ptx(String file) {
-    try (InputStream in = resource(file).openStream()) {
+  /** A file below ptx/ of this build. */
+  private static byte[] resource(String file) {
+    try (InputStream in = Manifest.class.getResourceAsStream(FOLDER + file)) {
+      if (in == null) {
+        throw new IllegalStateException("this build of Hone has no ptx/" + file);
+      }
       return in.readAllBytes();
     } catch (IOException e) {
       throw new UncheckedIOException("ptx/" + file, e);
     }
-  }
-
-  private static URL resource(String file) {
-    URL url = Manifest.class.getResource(FOLDER + file);
-    if (url == null) {
-      throw new IllegalStateException("this build of Hone has no ptx/" + file);
-    }
-    return url;
   }
 }

@@ -132,8 +132,10 @@ final class Products {
     if (quant == null) {
       return launch;
     }
-    Args.require(quant.block() == 64 && quant.nestedBlock() == 256, "nf4", w + " in blocks of " + quant.block() + ", want 64");
     boolean nested = quant.isDouble();
+    Args.require(
+        quant.block() == 64 && (!nested || quant.nestedBlock() == 256), "nf4",
+        w + " in blocks of " + quant.block() + " and " + quant.nestedBlock() + ", want 64 and 256");
     return launch.tensor(nested ? null : quant.absmax()).tensor(nested ? quant.absmax() : null)
         .tensor(nested ? quant.nestedCode() : null).tensor(nested ? quant.nestedAbsmax() : null)
         .real(quant.nestedOffset()).tensor(quant.code());

@@ -18,9 +18,12 @@ final class Program implements AutoCloseable {
   private static final int MAX_DYNAMIC_SHARED = 8;
 
   private static final int SHARED_WITHOUT_ASKING = 48 << 10;
+  /** Bytes of the widest access. */
+  private static final int VECTOR = 16;
 
   private final CudaDevice device;
   private final Card.Tier tier;
+  private final Manifest.Files files;
   private final Map<String, Map<DType, Op>> ops = new HashMap<>();
   private final Map<String, MemorySegment> modules = new LinkedHashMap<>();
   private final Launcher launcher;
@@ -57,9 +60,9 @@ final class Program implements AutoCloseable {
       return kernels.getFirst();
     }
 
-    /** Whether some kernels ask for aligned arguments: the others then read element by element. */
-    boolean hasAligned() {
-      return aligned;
+    /** Whether a kernel reads single elements, where another one of this op asks for aligned memory to read 16 bytes. */
+    boolean isElementwise(Kernel kernel) {
+      return aligned && kernel.divisors[0] < VECTOR;
     }
 
     private void add(Kernel kernel) {
@@ -68,7 +71,7 @@ final class Program implements AutoCloseable {
             "ptx/manifest.json: " + kernel.entry.entry() + " takes " + kernel.entry.parameters() + ", others of " + name
                 + " take " + parameters);
       }
-      aligned |= !kernel.entry.divisible().isEmpty();
+      aligned |= kernel.divisors[0] >= VECTOR;
       kernels.add(kernel);
     }
   }
@@ -100,6 +103,7 @@ final class Program implements AutoCloseable {
   Program(CudaDevice device, Manifest manifest) {
     this.device = device;
     tier = device.card().tier();
+    files = manifest.files();
     for (Entry entry : manifest.entries()) {
       if (entry.tier().equals(tier.target()) && entry.shared() + entry.staticShared() <= device.card().sharedPerBlock()) {
         ops.computeIfAbsent(entry.op(), name -> new HashMap<>())
@@ -147,7 +151,7 @@ final class Program implements AutoCloseable {
     if (kernel.function == null) {
       Driver driver = device.use();
       Entry entry = kernel.entry;
-      MemorySegment module = modules.computeIfAbsent(entry.file(), file -> load(driver, file));
+      MemorySegment module = modules.computeIfAbsent(entry.file(), file -> load(driver, file, files.read(file)));
       MemorySegment function = driver.function(module, entry.entry());
       if (entry.shared() > SHARED_WITHOUT_ASKING) {
         driver.setFunctionAttribute(function, MAX_DYNAMIC_SHARED, entry.shared(), entry.entry());
@@ -157,8 +161,7 @@ final class Program implements AutoCloseable {
     return kernel.function;
   }
 
-  private static MemorySegment load(Driver driver, String file) {
-    byte[] text = Manifest.ptx(file);
+  private static MemorySegment load(Driver driver, String file, byte[] text) {
     try (Arena arena = Arena.ofConfined()) {
       MemorySegment terminated = arena.allocate(text.length + 1L);
       MemorySegment.copy(text, 0, terminated, ValueLayout.JAVA_BYTE, 0, text.length);

@@ -79,14 +79,14 @@ public final class SelfTest {
     List<Output> naive;
     try {
       reference.useIsa(Isa.REFERENCE);
-      want = trial(one, reference, DType.F32).outputs();
-      naive = trial(one, reference, DType.BF16).outputs();
+      want = trial(one, reference, DType.F32, false).outputs();
+      naive = trial(one, reference, DType.BF16, true).outputs();
     } finally {
       reference.useIsa(fast);
     }
     Done done;
     try {
-      done = trial(one, device, dtype);
+      done = trial(one, device, dtype, false);
     } catch (NativeException | IllegalStateException | IllegalArgumentException e) {
       return List.of(new Row(one.op(), one.shape(), "", dtype, Double.NaN, 0, 0, e.getMessage()));
     }
@@ -105,8 +105,8 @@ public final class SelfTest {
 
   private record Done(List<Output> outputs, double millis) {}
 
-  private static Done trial(Case one, Kernels kernels, DType dtype) {
-    try (Trial trial = new Trial(kernels, one.largest(), dtype, (one.op() + one.shape()).hashCode())) {
+  private static Done trial(Case one, Kernels kernels, DType dtype, boolean naive) {
+    try (Trial trial = new Trial(kernels, one.largest(), dtype, naive, (one.op() + one.shape()).hashCode())) {
       one.body().run(trial);
       return new Done(trial.outputs(), trial.nanos() / 1e6);
     }

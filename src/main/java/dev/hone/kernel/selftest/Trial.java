@@ -19,6 +19,7 @@ final class Trial implements AutoCloseable {
 
   private final Kernels kernels;
   private final DType compute;
+  private final boolean naive;
   private final Arena arena = Arena.ofShared();
   private final SplittableRandom random;
   private final List<Output> outputs = new ArrayList<>();
@@ -48,8 +49,10 @@ final class Trial implements AutoCloseable {
   /** A result and what it is held to. */
   record Output(String name, Kind kind, float[] values) {}
 
-  Trial(Kernels device, Kernels.Largest largest, DType compute, long seed) {
+  /** @param naive whether this is the 16-bit computation that sets the bounds */
+  Trial(Kernels device, Kernels.Largest largest, DType compute, boolean naive, long seed) {
     this.compute = compute;
+    this.naive = naive;
     random = new SplittableRandom(seed);
     long bytes = device.workspaceBytes(largest);
     kernels =
@@ -65,6 +68,11 @@ final class Trial implements AutoCloseable {
   /** The dtype of activations. */
   DType compute() {
     return compute;
+  }
+
+  /** Whether this is the naive computation: what the reference keeps in f32 inside an op is then rounded too. */
+  boolean naive() {
+    return naive;
   }
 
   /** A zeroed tensor. */

@@ -1,0 +1,61 @@
+package dev.hone.testing;
+
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
+
+import dev.hone.kernel.cuda.CudaKernels;
+import java.lang.foreign.Arena;
+import java.lang.foreign.FunctionDescriptor;
+import java.lang.foreign.Linker;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.SymbolLookup;
+import java.lang.foreign.ValueLayout;
+import java.lang.invoke.MethodHandle;
+import java.nio.file.Files;
+import java.nio.file.Path;
+
+/**
+ * The stand-in driver of src/test/driver, which runs the committed PTX on the CPU. It is the file of the system property
+ * {@code hone.standin}; a test that needs it is skipped, with the reason, where it was not built.
+ */
+public final class StandIn {
+  private static final String PROPERTY = "hone.standin";
+
+  private StandIn() {}
+
+  /** The library's path. */
+  public static Path library() {
+    String path = System.getProperty(PROPERTY);
+    boolean there = path != null && Files.exists(Path.of(path));
+    if (!there) {
+      System.out.println("skipped: no stand-in driver at -D" + PROPERTY + "=" + path);
+    }
+    assumeTrue(there, "no stand-in driver");
+    return Path.of(path);
+  }
+
+  /** The library, set to be a card such as {@code "cc=7.5 vram=2147483648"}. */
+  public static Path library(String settings) {
+    Path library = library();
+    MethodHandle configure =
+        Linker.nativeLinker().downcallHandle(
+            SymbolLookup.libraryLookup(library, Arena.global()).find("standin_configure").orElseThrow(),
+            FunctionDescriptor.of(ValueLayout.JAVA_INT, ValueLayout.ADDRESS));
+    try (Arena arena = Arena.ofConfined()) {
+      MemorySegment text = arena.allocateFrom(settings);
+      int status = (int) configure.invokeExact(text);
+      if (status != 0) {
+        throw new IllegalArgumentException("the stand-in driver does not take " + settings);
+      }
+    } catch (RuntimeException | Error e) {
+      throw e;
+    } catch (Throwable e) {
+      throw new AssertionError("standin_configure", e);
+    }
+    return library;
+  }
+
+  /** Opens a card of the given settings. */
+  public static CudaKernels open(String settings) {
+    return CudaKernels.open(library(settings).toString(), 0);
+  }
+}

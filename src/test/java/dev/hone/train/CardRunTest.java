@@ -1,0 +1,72 @@
+package dev.hone.train;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.within;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import dev.hone.testing.Golden;
+import dev.hone.testing.StandIn;
+import dev.hone.testing.TokenizedRows;
+import dev.hone.testing.TrainingRun;
+import java.nio.file.Path;
+import java.util.List;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+
+/** Runs of the trainer on a card, by its front door, through the stand-in driver. */
+class CardRunTest {
+  /** Rounding to 16 bits moves each loss by 0.1 % (CardGoldenTest); twenty steps let the two runs drift apart a little. */
+  private static final double LOSS = 0.02;
+
+  @TempDir Path folder;
+
+  private TrainingRun golden(String model, Path driver) {
+    Path base = Golden.committed(model);
+    Path rows = TokenizedRows.golden(base.resolve("golden"), folder.resolve("rows.jsonl"));
+    return new TrainingRun(folder, base, rows)
+        .with("device", "cuda")
+        .with("cuda_driver", driver.toAbsolutePath())
+        .with("adapter_name_or_path", base.resolve("golden/adapter_init").toAbsolutePath())
+        .with("disable_shuffling", true)
+        .with("gradient_accumulation_steps", 2)
+        .with("learning_rate", "5e-3")
+        .with("lr_scheduler_type", "cosine")
+        .with("warmup_steps", 3)
+        .with("weight_decay", 0.01)
+        .with("max_grad_norm", 1.0)
+        .with("num_train_epochs", 1);
+  }
+
+  @ParameterizedTest
+  @CsvSource({
+    "cc=8.0, models/llama", "cc=8.0, models/qwen2", "cc=8.0, models/qwen3", "cc=8.0, models/mistral",
+    "cc=8.0, models/gemma2", "cc=8.0, qlora/llama_nf4_dq", "cc=7.5, models/llama", "cc=7.5, qlora/llama_nf4_dq"
+  })
+  void twentyStepsFollowTheReference(String card, String model) {
+    List<Double> losses = golden(model, StandIn.library(card)).run().losses();
+    JsonNode want = Golden.json(Golden.committed(model).resolve("golden/golden.json")).path("train").path("log");
+    double worst = 0;
+    for (int i = 0; i < 20; i++) {
+      double reference = want.get(i).path("loss").asDouble();
+      assertThat(losses.get(i)).as("%s step %d", model, i + 1).isCloseTo(reference, within(LOSS * reference));
+      worst = Math.max(worst, Math.abs(losses.get(i) / reference - 1));
+    }
+    System.out.printf("%s %s: 20 losses within %.2f %% of the reference's%n", card, model, 100 * worst);
+  }
+
+  @ParameterizedTest
+  @CsvSource({"cc=8.0", "cc=7.5"})
+  void aResumedRunEndsInTheSameBits(String card) {
+    Path driver = StandIn.library(card);
+    TrainingRun straight = golden("models/llama", driver).with("lora_dropout", 0.1).with("max_steps", 4).to("straight");
+    List<Double> all = straight.run().losses();
+    TrainingRun half = straight.to("half").with("save_strategy", "steps").with("save_steps", 2);
+    half.run();
+    TrainingRun rest = half.to("rest").with("resume_from_checkpoint", half.output().resolve("checkpoint-2"));
+    assertThat(rest.run().losses()).isEqualTo(all.subList(2, 4));
+    String adapter = "adapter_model.safetensors";
+    assertThat(TrainingRun.bytes(rest.output().resolve(adapter)))
+        .isEqualTo(TrainingRun.bytes(straight.output().resolve(adapter)));
+  }
+}
