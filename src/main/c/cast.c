@@ -1,7 +1,7 @@
 /*
  * Casts between the dtypes of weights and activations.
  *
- * Forward.   out = round_to_nearest_even(in) in out's dtype; NF4 decodes as w = code[q] * absmax (nf4.c).
+ * Forward.   out = round_to_nearest_even(in) in out's dtype; NF4 decodes as w = code[q] * absmax (nf4.c), I8 as q * scale (int8.c).
  * Backward.  None: nothing that trains passes through here.
  * Shapes.    any, of equal size
  * Memory.    reads in once, writes out once; one block of 4096 f32 a thread when both are 16-bit
@@ -9,6 +9,7 @@
  */
 #include <math.h>
 
+#include "int8.h"
 #include "internal.h"
 #include "nf4.h"
 
@@ -49,6 +50,9 @@ void hone_load(float *out, const hone_tensor *t, int64_t offset, int64_t n) {
     }
     case HONE_NF4:
       hone_nf4_load(out, t, offset, n);
+      return;
+    case HONE_I8:
+      hone_int8_load(out, t, offset, n);
       return;
     default:
       for (int64_t i = 0; i < n; i++) out[i] = NAN; /* unreachable behind hone_check */

@@ -38,8 +38,9 @@ extern "C" {
 
 enum { HONE_OK = 0, HONE_BAD_ARGUMENT = 1, HONE_OUT_OF_MEMORY = 2, HONE_UNSUPPORTED = 3 };
 
-/* dtypes; NF4: two codes a byte, the even element in the high nibble, with side data in hone_quant. */
-enum { HONE_F32 = 0, HONE_BF16 = 1, HONE_F16 = 2, HONE_I32 = 3, HONE_U8 = 4, HONE_NF4 = 5, HONE_F64 = 6 };
+/* dtypes; NF4: two codes a byte, the even element in the high nibble, with side data in hone_quant; I8: signed bytes with
+ * scales in hone_quant. */
+enum { HONE_F32 = 0, HONE_BF16 = 1, HONE_F16 = 2, HONE_I32 = 3, HONE_U8 = 4, HONE_NF4 = 5, HONE_F64 = 6, HONE_I8 = 7 };
 
 /* instruction sets, in rising order; REFERENCE is the plain C of each op. */
 enum { HONE_ISA_REFERENCE = 0, HONE_ISA_AVX2 = 1, HONE_ISA_AVX512 = 2, HONE_ISA_AVX512_BF16 = 3,
@@ -50,6 +51,7 @@ enum { HONE_ISA_REFERENCE = 0, HONE_ISA_AVX2 = 1, HONE_ISA_AVX512 = 2, HONE_ISA_
  *   w[i] = code[q[i]] * a[i / block]
  *   a[b] = absmax_f32[b]                                                          plain
  *        = nested_code[absmax_u8[b]] * nested_absmax[b / nested_block] + nested_offset   double quantised
+ * Of an I8 tensor: w[i] = q[i] * absmax_f32[i / block], block a row, the other fields unused.
  */
 typedef struct hone_quant {
   const float *code;          /* [16] */
@@ -58,14 +60,14 @@ typedef struct hone_quant {
   const float *nested_code;   /* [256] with absmax_u8 */
   const float *nested_absmax; /* [ceil(blocks/nested_block)] with absmax_u8 */
   float nested_offset;
-  int32_t block;              /* 64 */
+  int32_t block;              /* 64; I8: the length of a row */
   int32_t nested_block;       /* 256 */
 } hone_quant;
 
 /* A dense row-major tensor. Unused shape entries are 1. NF4: shape is the weight's, data holds n/2 bytes. */
 typedef struct hone_tensor {
   void *data;
-  const hone_quant *quant;    /* NF4 only */
+  const hone_quant *quant;    /* NF4 and I8 only */
   const char *name;           /* for messages; never null */
   int64_t shape[4];
   int32_t dtype;
@@ -119,7 +121,7 @@ HONE_API int32_t hone_rmsnorm_backward(const hone_tensor *dx, const hone_tensor 
  * decoded weights. The dtypes of a call may differ, which is what chunked ops need: F32 logits from a BF16 h, and from an
  * F32 dy a BF16 dx and the dw of a BF16 x. Any of them may be descriptors of rows inside a larger tensor.
  */
-/* y (M,N) =; x (M,K); w (N,K) F32|BF16|F16|NF4; bias (N) F32|BF16|F16 or null. y has x's dtype or F32. */
+/* y (M,N) =; x (M,K); w (N,K) F32|BF16|F16|NF4|I8; bias (N) F32|BF16|F16 or null. y has x's dtype or F32. */
 HONE_API int32_t hone_linear_forward(const hone_tensor *y, const hone_tensor *x, const hone_tensor *w,
                                      const hone_tensor *bias);
 /* dx (M,K) F32|BF16 = or += dy W; dy (M,N) F32|BF16; w as forward */
@@ -198,7 +200,7 @@ HONE_API int32_t hone_residual_backward(const hone_tensor *dr, const hone_tensor
  * z = logit_scale h U^T, capped z = c tanh(z / c) when softcap c > 0;
  * loss (1) F64 += sum over targets[m] != -100 of [(1-eps) nll + eps mean_v(-logp_v)], not divided;
  * dh (M,C) = d(loss * inv_count)/dh, or null for evaluation; du (V,C) F32 += likewise, or null when U is frozen.
- * h (M,C); u (V,C) F32|BF16|F16|NF4; targets (M) I32, already shifted: the label of the next token, or -100;
+ * h (M,C); u (V,C) F32|BF16|F16|NF4|I8; targets (M) I32, already shifted: the label of the next token, or -100;
  * scratch: U8, at least hone_cross_entropy_scratch_bytes(M, C, V, dtype of h).
  */
 HONE_API int64_t hone_cross_entropy_scratch_bytes(int64_t tokens, int64_t hidden, int64_t vocab, int32_t dtype);
@@ -244,7 +246,9 @@ HONE_API int32_t hone_nf4_quantize_absmax(const hone_tensor *quantised, const ho
                                           const hone_tensor *offset, const hone_tensor *absmax);
 /* The code books: nf4 F32 (16) =, dynamic F32 (256) = the signed 8-bit dynamic map of the second level. */
 HONE_API int32_t hone_nf4_tables(const hone_tensor *nf4, const hone_tensor *dynamic);
-/* out F32|BF16|F16 =; in any dtype of equal size, NF4 included: casts round to nearest even. */
+/* codes U8 (N*K) =, signed bytes; scale F32 (N) = max |row| / 127; w (N,K) F32|BF16|F16: the I8 form of a weight. */
+HONE_API int32_t hone_int8_quantize(const hone_tensor *codes, const hone_tensor *scale, const hone_tensor *w);
+/* out F32|BF16|F16 =; in any dtype of equal size, NF4 and I8 included: casts round to nearest even. */
 HONE_API int32_t hone_cast(const hone_tensor *out, const hone_tensor *in);
 /* Rows out_row .. of out (P,C) = rows in_row .. of in (M,C), as many as both have left; F32|BF16|F16, cast where they
  * differ. At least one row; the two do not overlap. */

@@ -32,7 +32,7 @@ const char *hone_dtype_name(int32_t dtype);
 #define HONE_DTYPE_BIT(d) (1u << (d))
 #define HONE_FLOATS (HONE_DTYPE_BIT(HONE_F32) | HONE_DTYPE_BIT(HONE_BF16) | HONE_DTYPE_BIT(HONE_F16))
 #define HONE_ACTIVATIONS (HONE_DTYPE_BIT(HONE_F32) | HONE_DTYPE_BIT(HONE_BF16))
-#define HONE_WEIGHTS (HONE_FLOATS | HONE_DTYPE_BIT(HONE_NF4))
+#define HONE_WEIGHTS (HONE_FLOATS | HONE_DTYPE_BIT(HONE_NF4) | HONE_DTYPE_BIT(HONE_I8))
 int32_t hone_check(const char *op, const hone_tensor *t, uint32_t dtypes, int32_t rank, const int64_t *shape);
 #define HONE_CHECK1(op, t, dtypes, a) HONE_TRY(hone_check(op, t, dtypes, 1, (const int64_t[]){a}))
 #define HONE_CHECK2(op, t, dtypes, a, b) HONE_TRY(hone_check(op, t, dtypes, 2, (const int64_t[]){a, b}))
@@ -66,7 +66,7 @@ static inline uint16_t hone_f32_to_bf16(float f) {
 float hone_f16_to_f32(uint16_t h);
 uint16_t hone_f32_to_f16(float f);
 
-/* n elements from element `offset` of an F32|BF16|F16|NF4 tensor, as f32. */
+/* n elements from element `offset` of an F32|BF16|F16|NF4|I8 tensor, as f32. */
 void hone_load(float *out, const hone_tensor *t, int64_t offset, int64_t n);
 /* n f32 values to element `offset` of an F32|BF16|F16 tensor, rounded to nearest even; `accumulate` adds in f32. */
 void hone_store(const hone_tensor *t, int64_t offset, const float *in, int64_t n, bool accumulate);

@@ -29,8 +29,8 @@ const char *hone_last_error(void) { return last_error; }
 int32_t hone_abi_version(void) { return HONE_ABI_VERSION; }
 
 const char *hone_dtype_name(int32_t dtype) {
-  static const char *const names[] = {"f32", "bf16", "f16", "i32", "u8", "nf4", "f64"};
-  return dtype >= 0 && dtype <= HONE_F64 ? names[dtype] : "unknown dtype";
+  static const char *const names[] = {"f32", "bf16", "f16", "i32", "u8", "nf4", "f64", "i8"};
+  return dtype >= 0 && dtype <= HONE_I8 ? names[dtype] : "unknown dtype";
 }
 
 static int shape_text(char *out, size_t size, const int64_t *shape, int32_t rank) {
@@ -44,6 +44,10 @@ static int shape_text(char *out, size_t size, const int64_t *shape, int32_t rank
 
 static int32_t check_quant(const char *op, const hone_tensor *t) {
   const hone_quant *q = t->quant;
+  if (t->dtype == HONE_I8) {
+    HONE_REQUIRE(q && q->absmax_f32 && q->block > 0, "%s: %s is i8 without its scales", op, t->name);
+    return HONE_OK;
+  }
   HONE_REQUIRE(q && q->code, "%s: %s is nf4 without its code book", op, t->name);
   HONE_REQUIRE(q->block > 0 && q->block % 2 == 0, "%s: %s has a quantisation block of %d, want a positive even number", op,
                t->name, q->block);
@@ -60,18 +64,18 @@ int32_t hone_check(const char *op, const hone_tensor *t, uint32_t dtypes, int32_
     shape_ok = t->shape[i] >= 0 && (shape[i] < 0 || shape[i] == t->shape[i]);
     empty |= t->shape[i] == 0;
   }
-  bool dtype_ok = t->dtype >= 0 && t->dtype <= HONE_F64 && (dtypes & HONE_DTYPE_BIT(t->dtype));
+  bool dtype_ok = t->dtype >= 0 && t->dtype <= HONE_I8 && (dtypes & HONE_DTYPE_BIT(t->dtype));
   if (!shape_ok || !dtype_ok) {
     char got[96], want[96], kinds[64] = "";
     shape_text(got, sizeof got, t->shape, t->rank < 0 ? 0 : t->rank > 4 ? 4 : t->rank);
     shape_text(want, sizeof want, shape, rank);
-    for (int d = 0, at = 0; d <= HONE_F64; d++) {
+    for (int d = 0, at = 0; d <= HONE_I8; d++) {
       if (dtypes & HONE_DTYPE_BIT(d)) at += snprintf(kinds + at, sizeof kinds - at, "%s%s", at ? "|" : "", hone_dtype_name(d));
     }
     return hone_fail(HONE_BAD_ARGUMENT, "%s: %s is %s %s, want %s %s", op, t->name, hone_dtype_name(t->dtype), got, kinds, want);
   }
   HONE_REQUIRE(t->data || empty, "%s: %s has no memory", op, t->name);
-  return t->dtype == HONE_NF4 ? check_quant(op, t) : HONE_OK;
+  return t->dtype == HONE_NF4 || t->dtype == HONE_I8 ? check_quant(op, t) : HONE_OK;
 }
 
 /* ---- instruction sets ---------------------------------------------------------------------------------------------- */

@@ -42,7 +42,8 @@ public final class Hone {
   public static Assistant open(Path model, Optional<Path> adapter) {
     DeviceChoice automatic = DeviceChoice.parse("auto").orElseThrow();
     return Assistant.open(
-        new Assistant.Options(model, adapter, Optional.empty(), Storage.AS_STORED, DType.F32, 0, automatic, 0),
+        new Assistant.Options(
+            model, adapter, Optional.empty(), Storage.AS_STORED, Optional.empty(), DType.F32, 0, automatic, 0),
         true);
   }
 }

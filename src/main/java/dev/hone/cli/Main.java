@@ -62,6 +62,9 @@ public final class Main {
     line.addSubcommand(new TrainCommand(training, out, err));
     line.addSubcommand(new GenerateCommand(talking, in, out));
     line.addSubcommand(new ChatCommand(talking, in, out));
+    line.addSubcommand(new PlanCommand(out));
+    line.addSubcommand(new NewModelCommand(out));
+    line.addSubcommand(new CacheCommand(out));
     line.addSubcommand(new DoctorCommand(out));
     line.addSubcommand(new SelfTestCommand(out));
     line.setOut(new PrintWriter(out, true));

@@ -41,8 +41,11 @@ final class ModelOptions {
   @Option(names = "--seed", paramLabel = "N", defaultValue = "42", description = "Of the choices (${DEFAULT-VALUE}).")
   private long seed;
 
-  @Option(names = "--quantization-bit", paramLabel = "4", description = "Keep the linear layers as NF4.")
+  @Option(names = "--quantization-bit", paramLabel = "4|8", description = "Keep the linear layers as NF4 or int8.")
   private Optional<Integer> quantizationBit = Optional.empty();
+
+  @Option(names = "--no-layer-cache", description = "Quantise in memory instead of keeping the quantised base in a file.")
+  private boolean noLayerCache;
 
   @Option(names = "--compute-dtype", paramLabel = "DTYPE", defaultValue = "fp32",
       description = "On the CPU: fp32 or bf16 (${DEFAULT-VALUE}).")
@@ -63,11 +66,12 @@ final class ModelOptions {
         "a number of at least 0");
     require(topP > 0 && topP <= 1, "--top-p", topP, "a number above 0 up to 1");
     require(threads >= 0, "--threads", threads, "an integer of at least 0");
-    require(quantizationBit.orElse(4) == 4, "--quantization-bit", quantizationBit.orElse(4), "4");
+    int bits = quantizationBit.orElse(0);
+    require(quantizationBit.isEmpty() || bits == 4 || bits == 8, "--quantization-bit", bits, "4 or 8");
     require(computeDtype.equals("fp32") || computeDtype.equals("bf16"), "--compute-dtype", computeDtype,
         "fp32 or bf16");
     return new Talking.Setup(
-        folder(), adapter, template, system, maxNewTokens, temperature, topP, seed, quantizationBit.isPresent(),
+        folder(), adapter, template, system, maxNewTokens, temperature, topP, seed, bits, !noLayerCache,
         computeDtype.equals("bf16"), device.choice(), threads);
   }
 

@@ -1,5 +1,6 @@
 package dev.hone.cli;
 
+import dev.hone.config.CacheFolder;
 import dev.hone.config.UserError;
 import dev.hone.engine.Generator;
 import dev.hone.engine.Sampling;
@@ -94,7 +95,12 @@ final class RunTalking implements Talking {
             isAdapter ? baseOf(setup.model()) : setup.model(),
             isAdapter ? Optional.of(setup.model()) : setup.adapter(),
             setup.template(),
-            setup.quantized() ? Storage.NF4_DOUBLE_QUANTISED : Storage.AS_STORED,
+            switch (setup.quantizationBits()) {
+              case 4 -> Storage.NF4_DOUBLE_QUANTISED;
+              case 8 -> Storage.INT8;
+              default -> Storage.AS_STORED;
+            },
+            setup.layerCache() ? Optional.of(CacheFolder.find()) : Optional.empty(),
             setup.bf16() ? DType.BF16 : DType.F32,
             0,
             setup.device(),

@@ -14,7 +14,8 @@ interface Talking {
    *
    * @param template empty: chosen by the model
    * @param temperature 0 takes the likeliest token
-   * @param quantized linear layers as NF4
+   * @param quantizationBits 4: linear layers as NF4, 8: as int8, 0: as stored
+   * @param layerCache keep the quantised base in a file
    * @param device where to compute
    * @param threads 0: one for each core
    */
@@ -27,7 +28,8 @@ interface Talking {
       double temperature,
       double topP,
       long seed,
-      boolean quantized,
+      int quantizationBits,
+      boolean layerCache,
       boolean bf16,
       DeviceChoice device,
       int threads) {}

@@ -17,12 +17,13 @@ final class Keys {
 
   // Model
   static final Key<String> MODEL = required("model_name_or_path", Group.MODEL, Kind.text(),
-      "folder of a Hugging Face model, or the id of one that is in the Hugging Face cache of this machine");
+      "folder of a Hugging Face model, the id of one that is in the Hugging Face cache of this machine, or like:NAME for a built-in shape"
+          + " with random NF4 weights (planning, measuring)");
   static final Key<String> ADAPTER = honoured("adapter_name_or_path", Group.MODEL, Kind.text(), null,
       "folder of a PEFT LoRA adapter to continue; its r, alpha and targets replace lora_rank, lora_alpha and lora_target");
-  static final Key<String> QUANTIZATION_BIT = honoured("quantization_bit", Group.MODEL, Kind.choice("4", "none"),
+  static final Key<String> QUANTIZATION_BIT = honoured("quantization_bit", Group.MODEL, Kind.choice("4", "8", "none"),
       "none",
-      "4 keeps the linear layers of the base as NF4 (QLoRA); a bnb-4bit checkpoint is NF4 in any case");
+      "4 keeps the linear layers of the base as NF4 (QLoRA), 8 as int8 with a scale a row; a bnb-4bit checkpoint is NF4 in any case");
   static final Key<Boolean> DOUBLE_QUANTIZATION = honoured("double_quantization", Group.MODEL, Kind.flag(), "true",
       "with quantization_bit 4: also quantise the block maxima (4.127 instead of 4.5 bits per weight)");
   static final Key<String> COMPUTE_DTYPE = honoured("compute_dtype", Group.MODEL, Kind.choice("fp32", "bf16"), null,
@@ -182,6 +183,32 @@ final class Keys {
   static final Key<Boolean> NO_GRADIENT_CHECKPOINTING = honoured("disable_gradient_checkpointing", Group.MACHINE,
       Kind.flag(),
       null, "LLaMA-Factory's opposite of gradient_checkpointing");
+
+  static final Key<Boolean> LAYER_CACHE = honoured("layer_cache", Group.MACHINE, Kind.flag(), "true",
+      "with quantization_bit: keep the quantised base in a file, so that later runs map it instead of quantising again");
+  static final Key<String> LAYER_CACHE_DIR = honoured("layer_cache_dir", Group.MACHINE, Kind.text(), null,
+      "folder of those files; default: HONE_CACHE, else hone in the user's cache folder");
+  static final Key<String> WEIGHT_PLACEMENT = honoured("weight_placement", Group.MACHINE,
+      Kind.choice("auto", "resident", "streamed"), "auto",
+      "resident: the base stays in the device's memory; streamed: layer by layer from the host; default: resident where it fits");
+  static final Key<Integer> RESIDENT_LAYERS = honoured("resident_layers", Group.MACHINE, Kind.whole(0), null,
+      "layers that stay on the device, the last ones, while the others stream; default: as many as fit");
+  static final Key<String> ACTIVATION_PLACEMENT = honoured("activation_placement", Group.MACHINE,
+      Kind.choice("auto", "keep", "recompute", "offload", "save_all"), "auto",
+      "keep everything on the device; keep layer inputs and recompute; move the inputs to pinned host memory and recompute; or move"
+          + " everything there and recompute nothing");
+  static final Key<String> HEAD_PLACEMENT = honoured("head_placement", Group.MACHINE,
+      Kind.choice("auto", "device", "host"), "auto", "host streams slabs of the head's rows through the chunked loss");
+  static final Key<String> EMBEDDING_PLACEMENT = honoured("embedding_placement", Group.MACHINE,
+      Kind.choice("auto", "device", "host"), "auto", "host gathers the rows of a micro-batch there");
+  static final Key<String> OPTIMIZER_PLACEMENT = honoured("optimizer_placement", Group.MACHINE,
+      Kind.choice("auto", "device", "host"), "auto", "where the optimiser's states lie, and where its step is computed");
+  static final Key<Long> VRAM_LIMIT = honoured("vram_limit", Group.MACHINE, Kind.size(), null,
+      "device memory that a run may take; default: what is free");
+  static final Key<Long> RAM_LIMIT = honoured("ram_limit", Group.MACHINE, Kind.size(), null,
+      "host memory that a run may take; default: what the machine has");
+  static final Key<Long> PINNED_LIMIT = honoured("pinned_limit", Group.MACHINE, Kind.size(), null,
+      "page-locked host memory that a run may take; default: half of the host's");
 
   static {
     OtherKeys.addTo(ALL);

@@ -150,6 +150,21 @@ abstract class Kind<T> {
     };
   }
 
+  /** Bytes: a number, or one with KB, MB, GB or TB (KiB .. TiB mean the same: powers of 1024, as graphics cards are labelled). */
+  static Kind<Long> size() {
+    return new Kind<>() {
+      @Override
+      Optional<Long> parse(Value value) {
+        return scalar(value).flatMap(Sizes::parse);
+      }
+
+      @Override
+      String want() {
+        return "a size such as 6GB";
+      }
+    };
+  }
+
   /** A place to compute. */
   static Kind<DeviceChoice> device() {
     return new Kind<>() {

@@ -53,7 +53,9 @@ public record TrainConfig(
     /** NF4 in blocks of 64 with f32 maxima. */
     NF4,
     /** NF4 with 8-bit maxima. */
-    NF4_DOUBLE
+    NF4_DOUBLE,
+    /** Signed bytes with an f32 scale a row. */
+    INT8
   }
 
   /** Dtype of activations. */
@@ -108,12 +110,16 @@ public record TrainConfig(
   /**
    * The base.
    *
-   * @param directory a folder that exists
+   * @param directory a folder that exists; of a built-in shape only a name
+   * @param like the name of a built-in shape, whose weights are random; else empty
+   * @param layerCache folder of the quantised bases; empty: none are kept
    * @param adapter a PEFT adapter to continue, whose settings replace {@link Lora}'s rank, alpha, targets and rslora
    * @param fromScratch random weights instead of the folder's
    */
   public record Model(
       Path directory,
+      Optional<String> like,
+      Optional<Path> layerCache,
       Optional<Path> adapter,
       Quantization quantization,
       ComputeDtype computeDtype,
@@ -225,8 +231,8 @@ public record TrainConfig(
   /** When the evaluation data are evaluated, in steps with {@link Strategy#STEPS}; never without such data. */
   public record Evaluation(Strategy strategy, int steps, int batch) {}
 
-  /** Where to compute. Threads of the CPU; 0: one for each core. */
-  public record Machine(DeviceChoice device, int threads, Recompute recompute) {}
+  /** Where to compute and what lies where. Threads of the CPU; 0: one for each core. */
+  public record Machine(DeviceChoice device, int threads, Recompute recompute, Placement placement) {}
 
   /**
    * Reads, checks and resolves a YAML.

@@ -20,6 +20,7 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalInt;
+import java.util.OptionalLong;
 import java.util.TreeMap;
 import java.util.stream.Stream;
 
@@ -49,7 +50,8 @@ final class TrainConfigReader {
   }
 
   private TrainConfig.Model model() {
-    Path directory = modelFolder();
+    Optional<String> like = like();
+    Path directory = like.map(name -> Path.of("like-" + name)).orElseGet(this::modelFolder);
     Optional<Path> adapter = settings.find(Keys.ADAPTER).map(text -> {
       Path folder = locations.locate(text);
       if (!Files.isDirectory(folder)) {
@@ -58,16 +60,34 @@ final class TrainConfigReader {
       }
       return folder;
     });
-    boolean quantized = settings.get(Keys.QUANTIZATION_BIT).equals("4");
-    boolean nested = settings.get(Keys.DOUBLE_QUANTIZATION);
+    Quantization quantization =
+        switch (settings.get(Keys.QUANTIZATION_BIT)) {
+          case "4" -> settings.get(Keys.DOUBLE_QUANTIZATION) ? Quantization.NF4_DOUBLE : Quantization.NF4;
+          case "8" -> Quantization.INT8;
+          default -> Quantization.NONE;
+        };
+    Optional<Path> cache =
+        settings.get(Keys.LAYER_CACHE)
+            ? Optional.of(settings.find(Keys.LAYER_CACHE_DIR)
+                .map(text -> locations.workingDirectory().resolve(text).normalize())
+                .orElseGet(CacheFolder::find))
+            : Optional.empty();
     String compute = settings.find(Keys.COMPUTE_DTYPE).orElse(settings.get(Keys.BF16) ? "bf16" : "fp32");
     return new TrainConfig.Model(
         directory,
+        like,
+        cache,
         adapter,
-        !quantized ? Quantization.NONE : nested ? Quantization.NF4_DOUBLE : Quantization.NF4,
+        quantization,
         constant(ComputeDtype.class, compute),
         settings.find(Keys.ROPE_SCALING).map(text -> constant(RopeScaling.class, text)),
         settings.get(Keys.FROM_SCRATCH));
+  }
+
+  /** The name behind like:, of a built-in shape. */
+  private Optional<String> like() {
+    String text = settings.get(Keys.MODEL);
+    return text.startsWith("like:") ? Optional.of(text.substring("like:".length())) : Optional.empty();
   }
 
   private Path modelFolder() {
@@ -86,7 +106,8 @@ final class TrainConfigReader {
     if (method == Method.FULL) {
       if (model.quantization() != Quantization.NONE) {
         throw settings.mistake(Keys.QUANTIZATION_BIT,
-            "quantization_bit 4 needs finetuning_type lora; quantised weights cannot be trained in full");
+            "quantization_bit %s needs finetuning_type lora; quantised weights cannot be trained in full",
+            settings.get(Keys.QUANTIZATION_BIT));
       }
       if (model.adapter().isPresent()) {
         throw settings.mistake(Keys.ADAPTER, "adapter_name_or_path needs finetuning_type lora");
@@ -101,8 +122,12 @@ final class TrainConfigReader {
           Keys.LORA_TARGET,
           Keys.USE_RSLORA);
     }
-    if (model.quantization() == Quantization.NONE) {
+    if (model.quantization() == Quantization.NONE || model.quantization() == Quantization.INT8) {
       noteUnused("quantization_bit is not 4", Keys.DOUBLE_QUANTIZATION);
+    }
+    if (model.like().isPresent() && (method == Method.FULL || model.fromScratch())) {
+      throw settings.mistake(Keys.MODEL, "model_name_or_path: %s has random NF4 weights, which cannot be trained in full; use"
+          + " finetuning_type lora", settings.get(Keys.MODEL));
     }
   }
 
@@ -271,7 +296,32 @@ final class TrainConfigReader {
     DeviceChoice device = settings.get(Keys.DEVICE)
         .withRivalry(Rivalry.of(settings.get(Keys.CUDA_PRODUCTS), settings.get(Keys.CUDA_KERNELS)));
     return new TrainConfig.Machine(
-        settings.find(Keys.CUDA_DRIVER).map(device::withDriver).orElse(device), settings.get(Keys.THREADS), recompute);
+        settings.find(Keys.CUDA_DRIVER).map(device::withDriver).orElse(device), settings.get(Keys.THREADS), recompute,
+        placement(recompute));
+  }
+
+  private Placement placement(Recompute recompute) {
+    Placement.Activations activations = constant(Placement.Activations.class, settings.get(Keys.ACTIVATION_PLACEMENT));
+    boolean again = activations == Placement.Activations.RECOMPUTE || activations == Placement.Activations.OFFLOAD;
+    if (activations != Placement.Activations.AUTO && recompute != Recompute.AUTO && again != (recompute == Recompute.ON)) {
+      throw settings.mistake(Keys.ACTIVATION_PLACEMENT,
+          "activation_placement: %s contradicts gradient_checkpointing; keep one", settings.get(Keys.ACTIVATION_PLACEMENT));
+    }
+    Placement.Weights weights = constant(Placement.Weights.class, settings.get(Keys.WEIGHT_PLACEMENT));
+    OptionalInt layers = optional(Keys.RESIDENT_LAYERS);
+    if (layers.isPresent() && weights == Placement.Weights.RESIDENT) {
+      throw settings.mistake(Keys.RESIDENT_LAYERS, "resident_layers contradicts weight_placement: resident; keep one");
+    }
+    return new Placement(
+        weights, layers, activations,
+        constant(Placement.Where.class, settings.get(Keys.HEAD_PLACEMENT)),
+        constant(Placement.Where.class, settings.get(Keys.EMBEDDING_PLACEMENT)),
+        constant(Placement.Where.class, settings.get(Keys.OPTIMIZER_PLACEMENT)),
+        bytes(Keys.VRAM_LIMIT), bytes(Keys.RAM_LIMIT), bytes(Keys.PINNED_LIMIT));
+  }
+
+  private OptionalLong bytes(Key<Long> key) {
+    return settings.find(key).map(OptionalLong::of).orElse(OptionalLong.empty());
   }
 
   private Map<String, Origin> origins() {

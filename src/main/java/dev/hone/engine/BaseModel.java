@@ -2,7 +2,9 @@ package dev.hone.engine;
 
 import dev.hone.format.Checkpoint;
 import dev.hone.format.HfConfig;
+import dev.hone.kernel.Kernels;
 import dev.hone.model.Architectures;
+import dev.hone.model.BuiltInShapes;
 import dev.hone.model.ModelSpec;
 import dev.hone.tensor.Tensor;
 import java.lang.foreign.Arena;
@@ -16,17 +18,20 @@ public final class BaseModel implements WeightSource, AutoCloseable {
   private final Arena arena;
   private final WeightSource weights;
 
-  private BaseModel(Path folder, HfConfig config, boolean fromScratch, long seed) {
+  private final String fingerprint;
+
+  private BaseModel(Path folder, HfConfig config, String fingerprint, Weights weights) {
     this.folder = folder;
     this.config = config;
     spec = Architectures.of(config);
     arena = Arena.ofShared();
-    if (fromScratch) {
-      float deviation = (float) config.number("initializer_range", 0.02);
-      weights = new RandomWeights(arena, seed, deviation, spec.normWeightOffset());
-    } else {
-      weights = new Stored(Checkpoint.open(folder, arena));
-    }
+    this.weights = weights.open(spec, arena);
+    this.fingerprint = this.weights instanceof Stored stored ? stored.checkpoint.fingerprint() : fingerprint;
+  }
+
+  /** Opens a source whose tensors live in the arena. */
+  private interface Weights {
+    WeightSource open(ModelSpec spec, Arena arena);
   }
 
   /**
@@ -35,12 +40,36 @@ public final class BaseModel implements WeightSource, AutoCloseable {
    * @throws dev.hone.config.UserError when files are missing or broken or the architecture is not supported
    */
   public static BaseModel open(Path folder) {
-    return new BaseModel(folder, HfConfig.read(folder), false, 0);
+    return new BaseModel(folder, HfConfig.read(folder), "", (spec, arena) -> new Stored(Checkpoint.open(folder, arena)));
   }
 
   /** A random start for the config.json of a folder that needs no weights. */
   public static BaseModel random(Path folder, long seed) {
-    return new BaseModel(folder, HfConfig.read(folder), true, seed);
+    HfConfig config = HfConfig.read(folder);
+    return new BaseModel(
+        folder, config, "random " + seed,
+        (spec, arena) -> new RandomWeights(arena, seed, deviation(config), spec.normWeightOffset()));
+  }
+
+  /**
+   * A model of a built-in shape with random NF4 weights, in memory only.
+   *
+   * @param shape a name of {@link BuiltInShapes}
+   */
+  public static BaseModel like(Kernels kernels, String shape, long seed) {
+    HfConfig config = BuiltInShapes.config(shape);
+    return new BaseModel(
+        Path.of("like-" + shape), config, "like " + shape + " " + seed,
+        (spec, arena) -> new RandomNf4Weights(kernels, arena, seed, deviation(config), spec.normWeightOffset()));
+  }
+
+  static float deviation(HfConfig config) {
+    return (float) config.number("initializer_range", 0.02);
+  }
+
+  /** Tells these weights from others; see {@link Checkpoint#fingerprint}. */
+  public String fingerprint() {
+    return fingerprint;
   }
 
   private record Stored(Checkpoint checkpoint) implements WeightSource {

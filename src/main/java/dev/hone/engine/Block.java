@@ -50,6 +50,16 @@ final class Block {
 
   /** saved.x to saved.next. */
   void forward(Rope rope, AttentionStep attention, boolean training, long dropoutSeed) {
+    run(rope, attention, training, dropoutSeed);
+    kernels.residualForward(saved.next, saved.mid, scratch.branch, spec.residualMultiplier());
+  }
+
+  /** Makes again what {@link #forward} saved; the output stays unmade: the block above has long used it. */
+  void recompute(Rope rope, AttentionStep attention, long dropoutSeed) {
+    run(rope, attention, true, dropoutSeed);
+  }
+
+  private void run(Rope rope, AttentionStep attention, boolean training, long dropoutSeed) {
     Tensor h = scratch.normed;
     norm(h, saved.inputRstd, saved.x, weights.inputNorm());
     boolean qkNorm = spec.qkNorm();
@@ -80,7 +90,6 @@ final class Block {
     if (spec.postNorms()) {
       norm(scratch.branch, saved.mlpPostRstd, saved.mlpRaw, weights.mlpPostNorm());
     }
-    kernels.residualForward(saved.next, saved.mid, scratch.branch, spec.residualMultiplier());
   }
 
   /**

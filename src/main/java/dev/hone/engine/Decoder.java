@@ -6,6 +6,7 @@ import dev.hone.model.Tuning;
 import dev.hone.plan.InferencePlan;
 import dev.hone.plan.Plan;
 import dev.hone.plan.StepShape;
+import dev.hone.plan.TrainingPlan;
 import dev.hone.tensor.DType;
 import dev.hone.tensor.Tensor;
 import java.lang.foreign.Arena;
@@ -57,7 +58,7 @@ public final class Decoder implements AutoCloseable {
     this.chunk = Math.min(chunk, positions);
     capacity = positions;
     StepShape step = new StepShape(compute, true, this.chunk, 1, positions);
-    long workspace = device.workspaceBytes(ModelWeights.largest(spec, tuning, step));
+    long workspace = device.workspaceBytes(TrainingPlan.largest(spec, tuning, step));
     Plan plan = InferencePlan.of(spec, tuning, step, borrowed == null, workspace);
     Plan.Memory memory = plan.allocate(device.memory(), arena);
     kernels = ModelWeights.withWorkspace(device, memory);

@@ -4,6 +4,8 @@ import dev.hone.data.MicroBatch;
 import dev.hone.kernel.Kernels;
 import dev.hone.model.ModelSpec;
 import dev.hone.model.Tuning;
+import dev.hone.plan.Layout;
+import dev.hone.plan.Needs;
 import dev.hone.plan.Plan;
 import dev.hone.plan.StepShape;
 import dev.hone.plan.TrainingPlan;
@@ -49,8 +51,9 @@ public final class Model implements AutoCloseable {
   public static Plan plan(Kernels kernels, ModelSpec spec, Tuning tuning, StepShape step) {
     long crossEntropy =
         kernels.crossEntropyScratchBytes(step.tokens(), spec.hidden(), spec.vocab(), step.compute());
-    long workspace = kernels.workspaceBytes(ModelWeights.largest(spec, tuning, step));
-    return TrainingPlan.of(spec, tuning, step, crossEntropy, workspace);
+    long workspace = kernels.workspaceBytes(TrainingPlan.largest(spec, tuning, step));
+    return TrainingPlan.of(
+        spec, tuning, step, Layout.outside(step.recompute()), new Needs(crossEntropy, workspace, null));
   }
 
   private Model(
@@ -113,7 +116,7 @@ public final class Model implements AutoCloseable {
     pass.finalNormBackward();
     for (int layer = spec.layers() - 1; layer >= Math.max(lowestTrained, 0); layer--) {
       if (step.recompute() && layer < spec.layers() - 1) {
-        pass.block(layer).forward(pass.rope(), attentionSteps.get(layer), true, dropoutSeed);
+        pass.block(layer).recompute(pass.rope(), attentionSteps.get(layer), dropoutSeed);
       }
       pass.block(layer).backward(pass.rope(), inputs.docs(), attention.get(layer), layer > lowestTrained, dropoutSeed);
     }

@@ -7,7 +7,6 @@ import dev.hone.model.ParameterShape;
 import dev.hone.model.Projection;
 import dev.hone.model.Tuning;
 import dev.hone.plan.Plan;
-import dev.hone.plan.StepShape;
 import dev.hone.plan.TrainingPlan;
 import dev.hone.tensor.DType;
 import dev.hone.tensor.Tensor;
@@ -18,8 +17,8 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * The weights of a model in the form the engine walks them. Frozen weights stay as their source stores them, or become NF4 where
- * that is asked for, each where and how the device reads it; trained weights are f32 copies inside the plan's arena.
+ * The weights of a model in the form the engine walks them. Frozen weights stay as their source stores them, or are quantised
+ * where that is asked for, each where and how the device reads it; trained weights are f32 copies inside the plan's arena.
  */
 final class ModelWeights {
 
@@ -60,21 +59,6 @@ final class ModelWeights {
     headGradient = spec.tiedHead() ? embeddingGradient : gradient(spec.headName());
   }
 
-  /** The largest shapes of a run's linear layers and adapters. */
-  static Kernels.Largest largest(ModelSpec spec, Tuning tuning, StepShape step) {
-    long features = 0;
-    long weight = 0;
-    for (Projection p : Projection.values()) {
-      features = Math.max(features, Math.max(p.out(spec), p.in(spec)));
-      weight = Math.max(weight, (long) p.out(spec) * p.in(spec));
-    }
-    int rank = 0;
-    if (tuning instanceof Tuning.Lora lora) {
-      rank = lora.targets().stream().mapToInt(Tuning.Lora.Target::rank).max().orElse(0);
-    }
-    return new Kernels.Largest(step.tokens(), features, weight, rank);
-  }
-
   /** The device's ops with the plan's scratch for them, where it wants any. */
   static Kernels withWorkspace(Kernels device, Plan.Memory memory) {
     String name = TrainingPlan.WORKSPACE;
@@ -108,7 +92,7 @@ final class ModelWeights {
     } else {
       weight = finite(source.weight(name, p.out(spec), p.in(spec)));
       if (quantizer != null && weight.dtype().isFloat()) {
-        weight = quantizer.nf4(weight, storage == Storage.NF4_DOUBLE_QUANTISED);
+        weight = quantizer.quantise(weight, storage);
       } else {
         weight = kernels.resident(weight, arena);
       }
@@ -153,15 +137,20 @@ final class ModelWeights {
 
   /** A damaged checkpoint is told apart from a diverging run here, before the first step. */
   private Tensor finite(Tensor weight) {
+    return source.isChecked() ? weight : requireFinite(kernels, nonFinite, weight);
+  }
+
+  /** @param counter f64 (1), scratch */
+  static Tensor requireFinite(Kernels kernels, Tensor counter, Tensor weight) {
     Tensor values = weight;
     if (weight.quant() != null) {
       values = weight.quant().isDouble() ? weight.quant().nestedAbsmax() : weight.quant().absmax();
     }
-    kernels.countNonFinite(nonFinite, values);
-    if (nonFinite.toDouble() > 0) {
+    kernels.countNonFinite(counter, values);
+    if (counter.toDouble() > 0) {
       throw UserError.of(
           "%s: %,.0f of its values are NaN or infinite; the checkpoint is damaged, fetch it again",
-          weight.name(), nonFinite.toDouble());
+          weight.name(), counter.toDouble());
     }
     return weight;
   }

@@ -6,7 +6,7 @@ import dev.hone.tensor.Quant;
 import dev.hone.tensor.Tensor;
 import java.lang.foreign.Arena;
 
-/** Turns float weights into NF4 in bitsandbytes' layout, one tensor at a time. */
+/** Turns float weights into NF4 in bitsandbytes' layout, or into I8, one tensor at a time. */
 public final class Quantizer {
   private static final int BLOCK = 64;
   private static final int NESTED_BLOCK = 256;
@@ -49,6 +49,27 @@ public final class Quantizer {
       float mean = offset.toFloats()[0];
       return nf4(w, codes, new Quant(code, quantised, dynamic, nested, mean, BLOCK, NESTED_BLOCK));
     }
+  }
+
+  /** @param w (out,in) f32, bf16 or f16 */
+  public Tensor int8(Tensor w) {
+    Tensor codes = allocate(arena, w.name() + ".codes", DType.U8, w.elements());
+    Tensor scale = allocate(arena, w.name() + ".scale", DType.F32, w.shape(0));
+    kernels.int8Quantize(codes, scale, w);
+    return Tensor.ofInt8(kernels.memory(), arena, w.name(), codes.data(), scale, w.shape(0), w.shape(1));
+  }
+
+  /** A float weight in the form of {@code storage}; anything else as it is. */
+  public Tensor quantise(Tensor w, Storage storage) {
+    if (!w.dtype().isFloat()) {
+      return w;
+    }
+    return switch (storage) {
+      case AS_STORED -> w;
+      case NF4 -> nf4(w, false);
+      case NF4_DOUBLE_QUANTISED -> nf4(w, true);
+      case INT8 -> int8(w);
+    };
   }
 
   private Tensor allocate(Arena lifetime, String name, DType dtype, long... shape) {

@@ -4,5 +4,6 @@ package dev.hone.engine;
 public enum Storage {
   AS_STORED,
   NF4,
-  NF4_DOUBLE_QUANTISED
+  NF4_DOUBLE_QUANTISED,
+  INT8
 }

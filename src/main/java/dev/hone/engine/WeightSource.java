@@ -8,6 +8,11 @@ public interface WeightSource {
   /** A float tensor of exactly this shape, in its stored dtype. */
   Tensor tensor(String name, long... shape);
 
-  /** A linear layer's weight (out, in): as {@link #tensor}, or NF4 where it is stored so. */
+  /** A linear layer's weight (out, in): as {@link #tensor}, or quantised where it is stored so. */
   Tensor weight(String name, long out, long in);
+
+  /** Whether every number is known to be finite already, so that nothing needs to be read to find out. */
+  default boolean isChecked() {
+    return false;
+  }
 }

@@ -45,7 +45,7 @@ public final class JsonFile {
   }
 
   /** As {@link #read} for text that came from {@code where}. */
-  static ObjectNode parse(String text, String where) {
+  public static ObjectNode parse(String text, String where) {
     JsonNode node;
     try {
       node = MAPPER.readTree(text);

@@ -8,9 +8,11 @@ import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
 import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
+import java.security.MessageDigest;
 import java.util.Map;
 import java.util.Set;
 
@@ -24,9 +26,11 @@ public final class SafetensorsFile {
 
   private final Path path;
   private final SafetensorsHeader header;
+  private final MemorySegment head;
   private final MemorySegment data;
 
-  private SafetensorsFile(Path path, SafetensorsHeader header, MemorySegment data) {
+  private SafetensorsFile(Path path, SafetensorsHeader header, MemorySegment head, MemorySegment data) {
+    this.head = head;
     this.path = path;
     this.header = header;
     this.data = data;
@@ -72,7 +76,7 @@ public final class SafetensorsFile {
     if (size > want) {
       throw SafetensorsHeader.garbled(where, (size - want) + " bytes at the end belong to no tensor");
     }
-    return new SafetensorsFile(path, header, file.asSlice(8 + length));
+    return new SafetensorsFile(path, header, file.asSlice(0, 8 + length), file.asSlice(8 + length));
   }
 
   private static UserError incomplete(Path path, long size, String wants) {
@@ -94,6 +98,18 @@ public final class SafetensorsFile {
 
   public Path path() {
     return path;
+  }
+
+  /** Adds what tells this file from an older or newer one to a digest: name, size, time of writing and the header's bytes. */
+  void stamp(MessageDigest digest) {
+    try {
+      String identity =
+          path.getFileName() + " " + (head.byteSize() + data.byteSize()) + " " + Files.getLastModifiedTime(path).toMillis();
+      digest.update(identity.getBytes(StandardCharsets.UTF_8));
+    } catch (IOException e) {
+      throw new UserError(path + ": cannot be read: " + JsonFile.reason(e), e);
+    }
+    digest.update(head.toArray(ValueLayout.JAVA_BYTE));
   }
 
   /** Free text of the header's {@code __metadata__}. */

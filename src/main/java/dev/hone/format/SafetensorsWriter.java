@@ -3,6 +3,7 @@ package dev.hone.format;
 import dev.hone.tensor.DType;
 import dev.hone.tensor.Tensor;
 import java.io.IOException;
+import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteBuffer;
@@ -10,9 +11,11 @@ import java.nio.channels.WritableByteChannel;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Comparator;
+import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 
 /**
  * Collects tensors and metadata, then writes them as one safetensors file. Tensors are referred to, not copied, and
@@ -24,10 +27,17 @@ import java.util.Map;
 public final class SafetensorsWriter {
   private static final long CHUNK = 16 << 20;
 
-  private record Item(String name, StoredType type, long[] shape, MemorySegment data) {}
+  /** Makes a tensor's content when its turn to be written comes; the arena ends after it. */
+  @FunctionalInterface
+  public interface Filling {
+    Tensor make(Arena passing);
+  }
+
+  private record Item(String name, StoredType type, long[] shape, long bytes, MemorySegment data, Filling filling) {}
 
   private final Map<String, String> metadata = new LinkedHashMap<>();
   private final List<Item> items = new ArrayList<>();
+  private final Set<String> names = new HashSet<>();
 
   /** Adds a pair to {@code __metadata__}. */
   public SafetensorsWriter metadata(String key, String value) {
@@ -45,29 +55,46 @@ public final class SafetensorsWriter {
 
   /** Adds raw bytes of the given type and shape. */
   public SafetensorsWriter add(String name, StoredType type, long[] shape, MemorySegment data) {
-    long want = type.bytes();
-    for (long extent : shape) {
-      want = Math.multiplyExact(want, extent);
+    requireBytes(name, data.byteSize(), bytes(type, shape));
+    return add(new Item(name, type, shape.clone(), data.byteSize(), data, null));
+  }
+
+  /** Adds a tensor that is made while the file is written, so that a model larger than memory can be. */
+  public SafetensorsWriter add(String name, StoredType type, long[] shape, Filling filling) {
+    return add(new Item(name, type, shape.clone(), bytes(type, shape), null, filling));
+  }
+
+  private SafetensorsWriter add(Item item) {
+    if (!names.add(item.name)) {
+      throw new IllegalArgumentException(item.name + " was added already");
     }
-    if (data.byteSize() != want) {
-      throw new IllegalArgumentException(name + ": " + data.byteSize() + " bytes, the shape wants " + want);
-    }
-    if (items.stream().anyMatch(item -> item.name.equals(name))) {
-      throw new IllegalArgumentException(name + " was added already");
-    }
-    items.add(new Item(name, type, shape.clone(), data));
+    items.add(item);
     return this;
+  }
+
+  private static long bytes(StoredType type, long[] shape) {
+    long bytes = type.bytes();
+    for (long extent : shape) {
+      bytes = Math.multiplyExact(bytes, extent);
+    }
+    return bytes;
+  }
+
+  private static void requireBytes(String name, long got, long want) {
+    if (got != want) {
+      throw new IllegalArgumentException(name + ": " + got + " bytes, the shape wants " + want);
+    }
   }
 
   /** Adds f32 values from the heap. */
   public SafetensorsWriter add(String name, float[] values, long... shape) {
-    MemorySegment copy = java.lang.foreign.Arena.ofAuto().allocateFrom(ValueLayout.JAVA_FLOAT, values);
+    MemorySegment copy = Arena.ofAuto().allocateFrom(ValueLayout.JAVA_FLOAT, values);
     return add(name, StoredType.F32, shape, copy);
   }
 
   /** Adds i64 values from the heap. */
   public SafetensorsWriter add(String name, long[] values, long... shape) {
-    MemorySegment copy = java.lang.foreign.Arena.ofAuto().allocateFrom(ValueLayout.JAVA_LONG, values);
+    MemorySegment copy = Arena.ofAuto().allocateFrom(ValueLayout.JAVA_LONG, values);
     return add(name, StoredType.I64, shape, copy);
   }
 
@@ -86,16 +113,28 @@ public final class SafetensorsWriter {
     var entries = new LinkedHashMap<String, SafetensorsHeader.Entry>();
     long at = 0;
     for (Item item : ordered) {
-      long bytes = item.data.byteSize();
+      long bytes = item.bytes;
       entries.put(item.name, new SafetensorsHeader.Entry(item.name, item.type, item.shape, at, bytes));
       at += bytes;
     }
     AtomicFiles.writeFully(channel, ByteBuffer.wrap(new SafetensorsHeader(metadata, entries, at).encode()));
     for (Item item : ordered) {
-      for (long from = 0; from < item.data.byteSize(); from += CHUNK) {
-        long n = Math.min(CHUNK, item.data.byteSize() - from);
-        AtomicFiles.writeFully(channel, item.data.asSlice(from, n).asByteBuffer());
+      if (item.filling == null) {
+        write(channel, item.data);
+        continue;
       }
+      try (Arena passing = Arena.ofShared()) {
+        Tensor made = item.filling.make(passing);
+        requireBytes(item.name, made.bytes(), item.bytes);
+        write(channel, made.data().asSlice(0, made.bytes()));
+      }
+    }
+  }
+
+  private static void write(WritableByteChannel channel, MemorySegment data) throws IOException {
+    for (long from = 0; from < data.byteSize(); from += CHUNK) {
+      long n = Math.min(CHUNK, data.byteSize() - from);
+      AtomicFiles.writeFully(channel, data.asSlice(from, n).asByteBuffer());
     }
   }
 }

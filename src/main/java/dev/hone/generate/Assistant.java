@@ -6,10 +6,12 @@ import dev.hone.engine.Adapters;
 import dev.hone.engine.BaseModel;
 import dev.hone.engine.Decoder;
 import dev.hone.engine.Generator;
+import dev.hone.engine.LayerCache;
 import dev.hone.engine.Sampling;
 import dev.hone.engine.Storage;
 import dev.hone.format.PeftAdapter;
 import dev.hone.kernel.Kernels;
+import dev.hone.kernel.cpu.CpuKernels;
 import dev.hone.kernel.device.Devices;
 import dev.hone.model.ModelSpec;
 import dev.hone.model.Tuning;
@@ -33,6 +35,7 @@ public final class Assistant implements AutoCloseable {
   private final Kernels kernels;
   private final BaseModel base;
   private final Tokenizer tokenizer;
+  private final LayerCache cache;
   private final Decoder decoder;
   private final Generator generator;
   private final ChatEncoder encoder;
@@ -44,14 +47,15 @@ public final class Assistant implements AutoCloseable {
    * @param adapter a PEFT adapter's folder
    * @param template name of a built-in template; empty: chosen by the model. Unused for plain continuation
    * @param storage how the base's linear layers are kept
+   * @param layerCache folder of quantised bases; empty: quantised in memory
    * @param compute dtype of activations on the CPU; a card has its own
    * @param positions most tokens of prompt and answer together; 0: what the model was made for, at most 4096
    * @param device where to compute
    * @param threads CPU threads; 0: one for each core
    */
   public record Options(
-      Path model, Optional<Path> adapter, Optional<String> template, Storage storage, DType compute, int positions,
-      DeviceChoice device, int threads) {}
+      Path model, Optional<Path> adapter, Optional<String> template, Storage storage, Optional<Path> layerCache,
+      DType compute, int positions, DeviceChoice device, int threads) {}
 
   /**
    * Opens model, adapter and tokenizer.
@@ -88,12 +92,13 @@ public final class Assistant implements AutoCloseable {
       throw UserError.of(
           "%d tokens of context: the model was made for %d; ask for fewer", positions, spec.maxPositions());
     }
+    cache = cache(options, base);
     kernels = Devices.open(options.device(), options.threads(), Devices.Use.ADAPTERS_OR_GENERATION);
     try (Arena arena = Arena.ofConfined()) {
       PeftAdapter adapter = options.adapter().map(f -> PeftAdapter.read(f, arena, spec.linears())).orElse(null);
       Tuning tuning = adapter == null ? new Tuning.None() : Adapters.tuning(spec, adapter.config(), 0f);
       DType compute = kernels.computeDtype(options.compute());
-      decoder = Decoder.open(kernels, spec, base, tuning, options.storage(), compute, positions);
+      decoder = Decoder.open(kernels, spec, cache == null ? base : cache, tuning, options.storage(), compute, positions);
       if (adapter != null) {
         Adapters.load(adapter, decoder.parameters());
       }
@@ -109,6 +114,16 @@ public final class Assistant implements AutoCloseable {
       stops.addAll(encoder.stopIds());
     }
     generator = new Generator(decoder, stops);
+  }
+
+  /** The quantised base in a file, where one is wanted; else null. */
+  private static LayerCache cache(Options options, BaseModel base) {
+    if (options.storage() == Storage.AS_STORED || options.layerCache().isEmpty()) {
+      return null;
+    }
+    try (CpuKernels host = new CpuKernels()) {
+      return LayerCache.open(host, base, options.storage(), options.layerCache().get(), note -> {});
+    }
   }
 
   private static Template template(Options options, Tokenizer tokenizer) {
@@ -174,6 +189,9 @@ public final class Assistant implements AutoCloseable {
   @Override
   public void close() {
     decoder.close();
+    if (cache != null) {
+      cache.close();
+    }
     kernels.close();
     tokenizer.close();
     base.close();

@@ -73,7 +73,7 @@ public interface Kernels extends AutoCloseable {
   void rmsNormBackward(
       Tensor dx, Tensor dw, Tensor dy, Tensor x, Tensor w, Tensor rstd, float weightOffset, boolean accumulate);
 
-  /** y (M,N) = x w^T + bias; w (N,K) f32, bf16, f16 or nf4; bias (N) nullable. */
+  /** y (M,N) = x w^T + bias; w (N,K) f32, bf16, f16, nf4 or i8; bias (N) nullable. */
   void linearForward(Tensor y, Tensor x, Tensor w, Tensor bias);
 
   /** dx (M,K) = or += dy w. */
@@ -162,7 +162,10 @@ public interface Kernels extends AutoCloseable {
   /** nf4 f32 (16), dynamic f32 (256): the code books. */
   void nf4Tables(Tensor nf4, Tensor dynamic);
 
-  /** out = in, rounded to nearest even; in may be nf4. */
+  /** codes u8 (N*K), signed bytes, scale f32 (N) = the i8 form of w (N,K). */
+  void int8Quantize(Tensor codes, Tensor scale, Tensor w);
+
+  /** out = in, rounded to nearest even; in may be nf4 or i8. */
   void cast(Tensor out, Tensor in);
 
   /**

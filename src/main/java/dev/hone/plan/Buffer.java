@@ -9,12 +9,14 @@ import java.util.List;
  * @param name unique in its plan, such as {@code layers.3.q}
  * @param kind what it is counted as in the plan's table
  * @param offset bytes from the arena's start, a multiple of {@link Plan#ALIGNMENT}; buffers that are never alive together may share
- *     an offset
+ *     bytes
+ * @param life when it is alive
  */
-public record Buffer(String name, Kind kind, DType dtype, List<Long> shape, long offset) {
+public record Buffer(String name, Kind kind, DType dtype, List<Long> shape, long offset, Life life) {
 
   /** Rows of the plan's table. */
   public enum Kind {
+    WEIGHTS("base weights"),
     PARAMETERS("trainable parameters"),
     GRADIENTS("gradients"),
     OPTIMIZER("optimizer states"),
@@ -35,7 +37,11 @@ public record Buffer(String name, Kind kind, DType dtype, List<Long> shape, long
   }
 
   public long bytes() {
-    return dtype.bytes(shape.stream().reduce(1L, Math::multiplyExact));
+    long elements = 1;
+    for (long extent : shape) {
+      elements = Math.multiplyExact(elements, extent);
+    }
+    return dtype.bytes(elements);
   }
 
   public long end() {

@@ -8,7 +8,7 @@ import dev.hone.plan.Buffer.Kind;
 import dev.hone.tensor.DType;
 
 /**
- * The buffers of decoding: one block's activations, two hidden states that alternate, a key-value cache, the last token's logits.
+ * The buffers of decoding: one block's activations, hidden states that alternate, a key-value cache, the last token's logits.
  * {@code step.tokens()} is the prompt's chunk, {@code step.positions()} the cache's length.
  */
 public final class InferencePlan {
@@ -21,18 +21,16 @@ public final class InferencePlan {
    */
   public static Plan of(
       ModelSpec spec, Tuning tuning, StepShape step, boolean ownWeights, long workspaceBytes) {
-    Plan.Builder plan = new Plan.Builder();
+    StepClock clock = new StepClock(spec.layers(), false, layer -> false, layer -> false);
+    Plan.Builder plan = new Plan.Builder(clock);
     long m = step.tokens();
     if (ownWeights) {
       adapters(plan, spec, tuning, step);
     }
     TrainingPlan.batch(plan, spec, step);
     for (int layer = 0; layer <= spec.layers(); layer++) {
-      if (layer < 2) {
-        plan.add(Kind.ACTIVATIONS, "layers." + layer + ".x", step.compute(), m, spec.hidden());
-      } else {
-        plan.share("layers." + layer % 2 + ".x", "layers." + layer + ".x");
-      }
+      Life life = layer == spec.layers() ? clock.output() : clock.input(layer, true);
+      plan.add(Kind.ACTIVATIONS, life, TrainingPlan.x(layer), step.compute(), m, spec.hidden());
     }
     for (int layer = 0; layer < spec.layers(); layer++) {
       TrainingPlan.block(plan, spec, new Tuning.None(), step, layer);

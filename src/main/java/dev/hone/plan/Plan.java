@@ -6,25 +6,41 @@ import dev.hone.tensor.Tensor;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
+import java.util.Comparator;
 import java.util.EnumMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.function.IntFunction;
 
 /**
  * Every buffer of a run, placed in one arena before the first kernel. The run allocates exactly {@link #arenaBytes} and takes its
- * tensors from there; a step allocates nothing.
+ * tensors from there; a step allocates nothing. Buffers that are never alive together share memory.
  */
 public final class Plan {
   /** Offsets are multiples of this many bytes: a cache line, what the widest vector loads want, four of a card's 16-byte loads. */
   public static final long ALIGNMENT = 64;
 
-  private final Map<String, Buffer> buffers;
-  private final long arenaBytes;
+  /**
+   * Host memory beside the arena.
+   *
+   * @param pinned page-locked, so that copies of it run by themselves; else pageable
+   */
+  public record HostBuffer(String name, Buffer.Kind kind, long bytes, boolean pinned) {}
 
-  private Plan(Map<String, Buffer> buffers, long arenaBytes) {
+  private final Map<String, Buffer> buffers;
+  private final List<HostBuffer> host;
+  private final long arenaBytes;
+  private final int moments;
+  private final IntFunction<String> momentNames;
+
+  private Plan(
+      Map<String, Buffer> buffers, List<HostBuffer> host, long arenaBytes, int moments, IntFunction<String> momentNames) {
     this.buffers = buffers;
+    this.host = host;
     this.arenaBytes = arenaBytes;
+    this.moments = moments;
+    this.momentNames = momentNames;
   }
 
   public long arenaBytes() {
@@ -35,16 +51,54 @@ public final class Plan {
     return List.copyOf(buffers.values());
   }
 
-  /** Bytes of the arena by kind; memory that buffers share is counted once, for the first of them. */
+  public List<HostBuffer> host() {
+    return host;
+  }
+
+  public long hostBytes(boolean pinned) {
+    return host.stream().filter(b -> b.pinned() == pinned).mapToLong(HostBuffer::bytes).sum();
+  }
+
+  /** The first moment at which the most bytes are alive. */
+  public int peak() {
+    int peak = 0;
+    long most = -1;
+    for (int moment = 0; moment < moments; moment++) {
+      long alive = bytesAt(moment);
+      if (alive > most) {
+        most = alive;
+        peak = moment;
+      }
+    }
+    return peak;
+  }
+
+  /** Bytes alive at a moment. */
+  public long bytesAt(int moment) {
+    return buffers.values().stream().filter(b -> b.life().at(moment)).mapToLong(Plan::room).sum();
+  }
+
+  /** A moment in words. */
+  public String momentName(int moment) {
+    return momentNames.apply(moment);
+  }
+
+  /** Bytes by kind at the peak; they sum to {@link #arenaBytes} or, where buffers cannot be packed without gaps, to less. */
   public Map<Buffer.Kind, Long> bytesByKind() {
+    int peak = peak();
     Map<Buffer.Kind, Long> bytes = new EnumMap<>(Buffer.Kind.class);
-    long covered = 0;
     for (Buffer buffer : buffers.values()) {
-      long fresh = Math.max(0, buffer.end() - Math.max(covered, buffer.offset()));
-      covered = Math.max(covered, buffer.end());
-      bytes.merge(buffer.kind(), fresh, Long::sum);
+      bytes.merge(buffer.kind(), buffer.life().at(peak) ? room(buffer) : 0, Long::sum);
     }
     return bytes;
+  }
+
+  private static long room(Buffer buffer) {
+    return aligned(buffer.bytes());
+  }
+
+  private static long aligned(long bytes) {
+    return Math.ceilDiv(bytes, ALIGNMENT) * ALIGNMENT;
   }
 
   /** Takes the arena from {@code space}, for as long as {@code arena} lives, and hands out its tensors. */
@@ -79,40 +133,85 @@ public final class Plan {
     }
   }
 
-  /** Places buffers one after the other, or at the place of an earlier one. */
+  /** Collects buffers and places them. */
   public static final class Builder {
     private final Map<String, Buffer> buffers = new LinkedHashMap<>();
-    private long end;
+    private final List<HostBuffer> host = new ArrayList<>();
+    private final StepClock clock;
+    private final Life always;
 
-    /** A buffer with memory of its own. */
+    /** @param clock whose moments the lives count */
+    Builder(StepClock clock) {
+      this.clock = clock;
+      always = clock.always();
+    }
+
+    /** A buffer that is alive all the time. */
     public Builder add(Buffer.Kind kind, String name, DType dtype, long... shape) {
-      end = Math.ceilDiv(end, ALIGNMENT) * ALIGNMENT;
-      Buffer buffer = put(kind, name, dtype, end, shape);
-      end = buffer.end();
-      return this;
+      return add(kind, always, name, dtype, shape);
     }
 
-    /** A buffer in the memory of {@code owner}, because the two are never alive together. */
-    public Builder share(String owner, String name) {
-      Buffer other = buffers.get(owner);
-      put(other.kind(), name, other.dtype(), other.offset(), other.shape().stream().mapToLong(Long::longValue).toArray());
-      return this;
-    }
-
-    private Buffer put(Buffer.Kind kind, String name, DType dtype, long offset, long... shape) {
+    /** A buffer that holds something during {@code life} only. */
+    Builder add(Buffer.Kind kind, Life life, String name, DType dtype, long... shape) {
       List<Long> extents = new ArrayList<>();
       for (long extent : shape) {
         extents.add(extent);
       }
-      Buffer buffer = new Buffer(name, kind, dtype, List.copyOf(extents), offset);
-      if (buffers.put(name, buffer) != null) {
+      if (buffers.put(name, new Buffer(name, kind, dtype, List.copyOf(extents), 0, life)) != null) {
         throw new IllegalStateException("two buffers are called " + name);
       }
-      return buffer;
+      return this;
     }
 
+    /** Host memory beside the arena; none when there are no bytes. */
+    Builder host(Buffer.Kind kind, String name, long bytes, boolean pinned) {
+      if (bytes > 0) {
+        host.add(new HostBuffer(name, kind, bytes, pinned));
+      }
+      return this;
+    }
+
+    StepClock clock() {
+      return clock;
+    }
+
+    /** Places the buffers: the largest first, each at the lowest offset where it meets no other that is alive with it. */
     public Plan build() {
-      return new Plan(new LinkedHashMap<>(buffers), end);
+      List<Buffer> order = new ArrayList<>(buffers.values());
+      order.sort(Comparator.comparingLong(Buffer::bytes).reversed());
+      List<Buffer> placed = new ArrayList<>();
+      long end = 0;
+      for (Buffer buffer : order) {
+        long bytes = buffer.bytes();
+        long at = 0;
+        for (Buffer other : placed) { // by offset
+          if (other.offset() >= at + bytes && other.life().meets(buffer.life())) {
+            break;
+          }
+          if (other.life().meets(buffer.life())) {
+            at = Math.max(at, aligned(other.end()));
+          }
+        }
+        Buffer here = new Buffer(buffer.name(), buffer.kind(), buffer.dtype(), buffer.shape(), at, buffer.life());
+        buffers.put(here.name(), here);
+        insert(placed, here);
+        end = Math.max(end, aligned(here.end()));
+      }
+      return new Plan(new LinkedHashMap<>(buffers), List.copyOf(host), end, clock.moments(), clock::name);
+    }
+
+    private static void insert(List<Buffer> placed, Buffer buffer) {
+      int low = 0;
+      int high = placed.size();
+      while (low < high) {
+        int middle = (low + high) / 2;
+        if (placed.get(middle).offset() <= buffer.offset()) {
+          low = middle + 1;
+        } else {
+          high = middle;
+        }
+      }
+      placed.add(low, buffer);
     }
   }
 }

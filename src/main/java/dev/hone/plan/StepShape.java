@@ -17,4 +17,9 @@ public record StepShape(DType compute, boolean recompute, int tokens, int docume
       throw new IllegalArgumentException("activations are f32, bf16 or f16, not " + compute);
     }
   }
+
+  /** The same step with or without recomputation. */
+  public StepShape withRecompute(boolean again) {
+    return new StepShape(compute, again, tokens, documents, positions);
+  }
 }

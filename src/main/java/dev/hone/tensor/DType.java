@@ -9,7 +9,9 @@ public enum DType {
   U8(4, 8),
   /** 4-bit normal float, two codes a byte, with block scales beside it (see {@link Quant}). */
   NF4(5, 4),
-  F64(6, 64);
+  F64(6, 64),
+  /** Signed bytes with a scale for each row beside them (see {@link Quant}). */
+  I8(7, 8);
 
   private final int code;
   private final int bits;
@@ -26,6 +28,11 @@ public enum DType {
   /** Bytes that {@code elements} of this type occupy; an odd last NF4 element takes a whole byte. */
   public long bytes(long elements) {
     return Math.ceilDiv(Math.multiplyExact(elements, (long) bits), 8L);
+  }
+
+  /** Whether tensors of this type have side data. */
+  public boolean isQuantised() {
+    return this == NF4 || this == I8;
   }
 
   public boolean isFloat() {

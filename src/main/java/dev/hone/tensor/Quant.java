@@ -2,9 +2,9 @@ package dev.hone.tensor;
 
 /**
  * Side data of an NF4 tensor of n elements, in bitsandbytes' layout: {@code w[i] = code[q[i]] * absmax[i / block]}, where absmax is
- * stored plain or quantised a second time.
+ * stored plain or quantised a second time. Of an I8 tensor: {@code w[i] = q[i] * absmax[i / block]}, block the length of a row.
  *
- * @param code f32 [16]
+ * @param code f32 [16], null with I8
  * @param absmax f32 [ceil(n/block)], or u8 of the same length when double quantised
  * @param nestedCode f32 [256], null when absmax is plain
  * @param nestedAbsmax f32 [ceil(blocks/nestedBlock)], null when absmax is plain

@@ -58,8 +58,8 @@ public final class Tensor {
     if (shape.length < 1 || shape.length > 4) {
       throw new IllegalArgumentException(name + ": rank " + shape.length + ", want 1 to 4");
     }
-    if ((dtype == DType.NF4) != (quant != null)) {
-      throw new IllegalArgumentException(name + ": NF4 tensors, and only they, have side data");
+    if (dtype.isQuantised() != (quant != null)) {
+      throw new IllegalArgumentException(name + ": quantised tensors, and only they, have side data");
     }
     this.memory = memory;
     this.name = name;
@@ -106,6 +106,13 @@ public final class Tensor {
     return new Tensor(space, arena, name, DType.NF4, codes, quant, shape);
   }
 
+  /** An I8 tensor of shape (out,in): {@code codes} are signed bytes, {@code scale} f32 (out) stands beside them. */
+  public static Tensor ofInt8(
+      MemorySpace space, Arena arena, String name, MemorySegment codes, Tensor scale, long out, long in) {
+    Quant quant = new Quant(null, scale, null, null, 0, Math.toIntExact(in), 0);
+    return new Tensor(space, arena, name, DType.I8, codes, quant, out, in);
+  }
+
   /** A zeroed tensor with host memory of its own in {@code arena}, aligned to 64 bytes. */
   public static Tensor allocate(Arena arena, String name, DType dtype, long... shape) {
     return allocate(MemorySpace.HOST, arena, name, dtype, shape);
@@ -122,7 +129,9 @@ public final class Tensor {
 
   private static MemorySegment quantDescriptor(Arena arena, Quant quant) {
     MemorySegment struct = arena.allocate(QUANT_LAYOUT);
-    struct.set(ValueLayout.ADDRESS, 0, quant.code().data);
+    if (quant.code() != null) {
+      struct.set(ValueLayout.ADDRESS, 0, quant.code().data);
+    }
     struct.set(ValueLayout.ADDRESS, quant.isDouble() ? 16 : 8, quant.absmax().data);
     if (quant.isDouble()) {
       struct.set(ValueLayout.ADDRESS, 24, quant.nestedCode().data);
@@ -135,13 +144,13 @@ public final class Tensor {
   }
 
   /**
-   * The same memory under another shape, from row {@code firstRow} of this tensor's first extent. Not for NF4.
+   * The same memory under another shape, from row {@code firstRow} of this tensor's first extent. Not for quantised ones.
    *
    * @throws IllegalArgumentException when it would reach past this tensor
    */
   public Tensor view(Arena arena, String viewName, long firstRow, long... viewShape) {
     if (quant != null) {
-      throw new IllegalArgumentException(name + ": an NF4 tensor has no views");
+      throw new IllegalArgumentException(name + ": a quantised tensor has no views");
     }
     long offset = dtype.bytes(firstRow * rowElements());
     return of(memory, arena, viewName, dtype, data.asSlice(offset), viewShape);
@@ -205,7 +214,7 @@ public final class Tensor {
     return shape.clone();
   }
 
-  /** Side data of an NF4 tensor, else null. */
+  /** Side data of an NF4 or I8 tensor, else null. */
   public Quant quant() {
     return quant;
   }
@@ -226,7 +235,7 @@ public final class Tensor {
     return n;
   }
 
-  /** Bytes of the elements; an NF4 tensor's side data is counted by {@link Quant#bytes}. */
+  /** Bytes of the elements; a quantised tensor's side data is counted by {@link Quant#bytes}. */
   public long bytes() {
     return dtype.bytes(elements());
   }
@@ -319,6 +328,11 @@ public final class Tensor {
   public void put(long at, int... values) {
     requirePut(at, values.length);
     MemorySegment.copy(values, 0, data, ValueLayout.JAVA_INT, at * Integer.BYTES, values.length);
+  }
+
+  /** Writes raw little-endian bytes from byte {@code at} on; on the host only. */
+  public void putBytes(long at, byte[] bytes, int count) {
+    MemorySegment.copy(bytes, 0, data, ValueLayout.JAVA_BYTE, at, count);
   }
 
   /** Writes one element of an I32 tensor; on the host only. */

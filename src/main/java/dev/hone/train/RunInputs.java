@@ -9,6 +9,7 @@ import dev.hone.data.Example;
 import dev.hone.data.Form;
 import dev.hone.data.TrainingData;
 import dev.hone.engine.BaseModel;
+import dev.hone.kernel.cpu.CpuKernels;
 import dev.hone.model.ModelSpec;
 import dev.hone.model.RopeSpec;
 import dev.hone.text.Tokenizer;
@@ -30,10 +31,7 @@ public final class RunInputs implements AutoCloseable {
    * @throws UserError for whatever is wrong with the model's files or the data
    */
   public static RunInputs open(TrainConfig config) {
-    BaseModel base =
-        config.model().fromScratch()
-            ? BaseModel.random(config.model().directory(), config.seed())
-            : BaseModel.open(config.model().directory());
+    BaseModel base = base(config);
     Tokenizer tokenizer = null;
     try {
       tokenizer = Tokenizer.in(base.folder()) ? Tokenizer.open(base.folder()) : null;
@@ -45,6 +43,16 @@ public final class RunInputs implements AutoCloseable {
       }
       throw e;
     }
+  }
+
+  private static BaseModel base(TrainConfig config) {
+    TrainConfig.Model model = config.model();
+    if (model.like().isPresent()) {
+      try (CpuKernels kernels = new CpuKernels()) {
+        return BaseModel.like(kernels, model.like().get(), config.seed());
+      }
+    }
+    return model.fromScratch() ? BaseModel.random(model.directory(), config.seed()) : BaseModel.open(model.directory());
   }
 
   private RunInputs(TrainConfig config, BaseModel base, Tokenizer tokenizer) {

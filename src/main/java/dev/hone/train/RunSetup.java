@@ -6,15 +6,16 @@ import dev.hone.data.Batches;
 import dev.hone.data.Example;
 import dev.hone.engine.AdapterStart;
 import dev.hone.engine.Adapters;
+import dev.hone.engine.LayerCache;
 import dev.hone.engine.Model;
 import dev.hone.engine.Storage;
 import dev.hone.format.PeftAdapter;
 import dev.hone.format.PeftConfig;
 import dev.hone.kernel.Kernels;
+import dev.hone.kernel.cpu.CpuKernels;
 import dev.hone.kernel.device.Devices;
 import dev.hone.model.ModelSpec;
 import dev.hone.model.ParameterShape;
-import dev.hone.model.Projection;
 import dev.hone.model.Tuning;
 import dev.hone.plan.Plan;
 import dev.hone.plan.StepShape;
@@ -22,10 +23,10 @@ import dev.hone.tensor.DType;
 import java.lang.foreign.Arena;
 import java.nio.file.Path;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.function.Consumer;
 import java.util.zip.CRC32C;
 
 /** A run made ready: the model opened with what trains on it, the data in batches, the steps counted. */
@@ -39,24 +40,29 @@ final class RunSetup implements AutoCloseable {
   private final PeftConfig peft;
   private final Tuning tuning;
   private final StepShape step;
+  private final LayerCache cache;
   private final Model model;
   private final Map<String, String> fingerprint;
   private final Snapshot.Start start;
 
-  /** Reads the weights; what trains starts fresh, from an adapter or from a checkpoint, as the config says. */
-  static RunSetup open(TrainConfig config, RunInputs inputs) {
+  /**
+   * Reads the weights; what trains starts fresh, from an adapter or from a checkpoint, as the config says.
+   *
+   * @param note hears what takes long
+   */
+  static RunSetup open(TrainConfig config, RunInputs inputs, Consumer<String> note) {
     boolean full = config.method() == TrainConfig.Method.FULL;
     Devices.Use use = full ? Devices.Use.FULL_TRAINING : Devices.Use.ADAPTERS_OR_GENERATION;
     Kernels kernels = Devices.open(config.machine().device(), config.machine().threads(), use);
     try {
-      return new RunSetup(config, inputs, kernels);
+      return new RunSetup(config, inputs, kernels, note);
     } catch (RuntimeException | Error e) {
       kernels.close();
       throw e;
     }
   }
 
-  private RunSetup(TrainConfig config, RunInputs inputs, Kernels kernels) {
+  private RunSetup(TrainConfig config, RunInputs inputs, Kernels kernels, Consumer<String> note) {
     this.config = config;
     this.inputs = inputs;
     this.kernels = kernels;
@@ -65,36 +71,44 @@ final class RunSetup implements AutoCloseable {
     evaluation = inputs.evaluationBatches();
     totalSteps = config.schedule().maxSteps().orElseGet(() -> Math.toIntExact(batches.stepsFor(config.schedule().epochs())));
     PeftAdapter adapter = config.model().adapter().map(folder -> read(folder, spec)).orElse(null);
-    peft = config.method() == TrainConfig.Method.FULL ? null : adapter == null ? freshConfig() : adapter.config();
+    boolean full = config.method() == TrainConfig.Method.FULL;
+    peft = full ? null : adapter == null ? NewAdapter.config(config) : adapter.config();
     tuning = peft == null ? new Tuning.Full() : Adapters.tuning(spec, peft, dropout(adapter));
     step = chooseStep(spec);
-    model = Model.open(kernels, spec, inputs.base(), tuning, storage(), step);
     fingerprint = fingerprint();
+    cache = cache(note);
+    Model opened = null;
     try {
+      opened = Model.open(kernels, spec, cache == null ? inputs.base() : cache, tuning, storage(), step);
+      model = opened;
       start = start(adapter);
     } catch (RuntimeException | Error e) {
-      model.close();
+      if (opened != null) {
+        opened.close();
+      }
+      closeCache();
       throw e;
+    }
+  }
+
+  /** The quantised base in a file, where the config wants one; else null. */
+  private LayerCache cache(Consumer<String> note) {
+    if (storage() == Storage.AS_STORED || config.model().layerCache().isEmpty()) {
+      return null;
+    }
+    try (CpuKernels host = new CpuKernels()) {
+      return LayerCache.open(host, inputs.base(), storage(), config.model().layerCache().get(), note);
+    }
+  }
+
+  private void closeCache() {
+    if (cache != null) {
+      cache.close();
     }
   }
 
   private static PeftAdapter read(Path folder, ModelSpec spec) {
     return PeftAdapter.read(folder, Arena.ofAuto(), spec.linears());
-  }
-
-  private PeftConfig freshConfig() {
-    TrainConfig.Lora lora = config.lora();
-    List<String> known = Arrays.stream(Projection.values()).map(Projection::target).toList();
-    List<String> targets = lora.allTargets() ? known : lora.targets();
-    for (String target : targets) {
-      if (!known.contains(target)) {
-        throw UserError.of(
-            "%s: lora_target `%s` is no linear layer of this model; it has %s",
-            config.where("lora_target"), target, String.join(", ", known));
-      }
-    }
-    String base = config.model().directory().toString();
-    return PeftConfig.of(base, lora.rank(), lora.alpha(), lora.dropout(), targets, lora.rslora());
   }
 
   /** An adapter that is continued keeps its dropout unless the YAML gives one. */
@@ -108,6 +122,7 @@ final class RunSetup implements AutoCloseable {
       case NONE -> Storage.AS_STORED;
       case NF4 -> Storage.NF4;
       case NF4_DOUBLE -> Storage.NF4_DOUBLE_QUANTISED;
+      case INT8 -> Storage.INT8;
     };
   }
 
@@ -213,6 +228,7 @@ final class RunSetup implements AutoCloseable {
               case NONE -> "as stored";
               case NF4 -> "in NF4";
               case NF4_DOUBLE -> "in double-quantised NF4";
+              case INT8 -> "in int8";
             },
             activations()));
     lines.add(
@@ -303,6 +319,7 @@ final class RunSetup implements AutoCloseable {
   @Override
   public void close() {
     model.close();
+    closeCache();
     kernels.close();
   }
 }

@@ -37,7 +37,7 @@ public final class Trainer {
   public TrainListener.Finished run() {
     RunOutput.requireFree(config);
     try (RunInputs inputs = RunInputs.open(config);
-        RunSetup setup = RunSetup.open(config, inputs)) {
+        RunSetup setup = RunSetup.open(config, inputs, listener::warning)) {
       inputs.data().report().notes().forEach(listener::warning);
       inputs.data().evaluationReport().ifPresent(
           report -> report.notes().forEach(note -> listener.warning("eval_dataset: " + note)));

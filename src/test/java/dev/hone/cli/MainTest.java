@@ -140,9 +140,9 @@ class MainTest {
     assertThat(hone("generate", model, "--adapter", model, "--quantization-bit", "4")).isZero();
     assertThat(out.toString(StandardCharsets.UTF_8).lines()).containsExactly("from stdin", "second");
     assertThat(talked.adapter()).contains(Path.of(model));
-    assertThat(talked.quantized()).isTrue();
+    assertThat(talked.quantizationBits()).isEqualTo(4);
     assertThat(hone("chat", model)).isZero();
-    assertThat(talked.quantized()).isFalse();
+    assertThat(talked.quantizationBits()).isZero();
     in = "";
     assertThat(hone("generate", model)).isEqualTo(1);
     assertThat(err()).isEqualTo("hone: no prompt; give --prompt TEXT or lines on the standard input");

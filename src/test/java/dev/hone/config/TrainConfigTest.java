@@ -78,7 +78,8 @@ class TrainConfigTest {
     assertThat(c.output().saveSteps()).isEqualTo(500);
     assertThat(c.output().resumeFrom()).isEmpty();
     assertThat(c.evaluation().strategy()).isEqualTo(Strategy.NO);
-    assertThat(c.machine()).isEqualTo(new TrainConfig.Machine(DeviceChoice.parse("auto").orElseThrow(), 0, Recompute.AUTO));
+    assertThat(c.machine()).isEqualTo(
+        new TrainConfig.Machine(DeviceChoice.parse("auto").orElseThrow(), 0, Recompute.AUTO, Placement.AUTO));
     assertThat(c.seed()).isEqualTo(42);
     assertThat(c.notes()).isEmpty();
     assertThat(c.where("lora_rank")).isEqualTo(yaml.toString());
@@ -132,7 +133,7 @@ class TrainConfigTest {
       lora_target: all,q_proj    | :4: lora_target: `all` stands alone; want all or a list of layer names
       stage: dpo                 | :4: stage is `dpo`; want sft or pt
       finetuning_type: freeze    | :4: finetuning_type is `freeze`; want lora or full
-      quantization_bit: 8        | :4: quantization_bit is `8`; want 4 or none
+      quantization_bit: 5        | :4: quantization_bit is `5`; want 4, 8 or none
       lr_scheduler_type: poly    | :4: lr_scheduler_type is `poly`; want linear, cosine, constant or constant_with_warmup
       compute_dtype: fp16        | :4: compute_dtype is `fp16`; want fp32 or bf16
       device: tpu                | :4: device is `tpu`; want auto, cpu, cuda or cuda:N

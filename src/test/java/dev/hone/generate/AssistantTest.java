@@ -32,7 +32,7 @@ class AssistantTest {
   private static Assistant open(Path model, int positions, boolean chat) {
     return Assistant.open(
         new Assistant.Options(
-            model, Optional.empty(), Optional.empty(), Storage.AS_STORED, DType.F32, positions,
+            model, Optional.empty(), Optional.empty(), Storage.AS_STORED, Optional.empty(), DType.F32, positions,
             DeviceChoice.ON_CPU, 1), chat);
   }
 

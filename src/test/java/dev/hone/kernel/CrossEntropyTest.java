@@ -319,7 +319,7 @@ class CrossEntropyTest {
       assertThatThrownBy(() -> run(f, loss, f.output("dh", DType.BF16, 2, 3), null, scratch, h, u, y, PLAIN))
           .hasMessage("cross_entropy: dh is bf16 [2,3], want f32 [2,3]");
       assertThatThrownBy(() -> run(f, loss, dh, null, scratch, h, f.normal("u", DType.F32, 1, 5, 4), y, PLAIN))
-          .hasMessage("cross_entropy: u is f32 [5,4], want f32|bf16|f16|nf4 [*,3]");
+          .hasMessage("cross_entropy: u is f32 [5,4], want f32|bf16|f16|nf4|i8 [*,3]");
       assertThatThrownBy(() -> run(f, loss, dh, null, scratch, h, u, y, new Settings(1, 1, -1, 0)))
           .hasMessage("cross_entropy: softcap is -1, want 0 (none) or more");
       assertThatThrownBy(() -> run(f, loss, dh, null, scratch, h, u, y, new Settings(1, 1, 0, 1)))

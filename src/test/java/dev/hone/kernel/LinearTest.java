@@ -29,7 +29,8 @@ class LinearTest {
     BF16,
     F16,
     NF4,
-    NF4_NESTED
+    NF4_NESTED,
+    I8
   }
 
   private record Shape(int m, int n, int k) {}
@@ -47,13 +48,14 @@ class LinearTest {
     float[] values = random(seed, (long) s.n * s.k);
     return switch (kind) {
       case NF4, NF4_NESTED -> t.nf4(kernels, "w", kind == Weight.NF4_NESTED, values, s.n, s.k);
+      case I8 -> t.int8(kernels, "w", values, s.n, s.k);
       default -> t.of("w", DType.valueOf(kind.name()), values, s.n, s.k);
     };
   }
 
-  /** The exact values of any stored weight; the decoding of NF4 has its own byte-exact test. */
+  /** The exact values of any stored weight; the decoding of quantised ones has exact tests of its own. */
   private float[] values(GuardedTensors t, Tensor w) {
-    if (w.dtype() != DType.NF4) {
+    if (!w.dtype().isQuantised()) {
       return w.toFloats();
     }
     Tensor out = t.allocate("decoded", DType.F32, w.shape());
@@ -230,7 +232,7 @@ class LinearTest {
       Tensor y = Tensor.allocate(arena, "y", DType.BF16, 3, 8);
       assertThatThrownBy(() -> kernels.linearForward(y, x, w, null))
           .isInstanceOf(NativeException.class)
-          .hasMessageContaining("linear_forward: layers.0.q_proj is f32 [8,32], want f32|bf16|f16|nf4 [*,64]");
+          .hasMessageContaining("linear_forward: layers.0.q_proj is f32 [8,32], want f32|bf16|f16|nf4|i8 [*,64]");
       Tensor good = Tensor.allocate(arena, "w", DType.F32, 8, 64);
       assertThatThrownBy(() -> kernels.linearForward(y, x, good, null))
           .hasMessageContaining("linear_forward: y is bf16 [3,8], want f32 [3,8]");

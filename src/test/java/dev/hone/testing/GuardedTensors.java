@@ -2,6 +2,7 @@ package dev.hone.testing;
 
 import dev.hone.kernel.Kernels;
 import dev.hone.tensor.DType;
+import dev.hone.tensor.MemorySpace;
 import dev.hone.tensor.Quant;
 import dev.hone.tensor.Tensor;
 import java.lang.foreign.Arena;
@@ -80,6 +81,14 @@ public final class GuardedTensors implements AutoCloseable {
       quant = new Quant(code, bytes, dynamic, second, offset.toFloats()[0], 64, 256);
     }
     return Tensor.ofNf4(arena, name, codes.data(), quant, shape);
+  }
+
+  /** {@code values} (out,in) as I8 by {@code kernels}. */
+  public Tensor int8(Kernels kernels, String name, float[] values, long out, long in) {
+    Tensor codes = allocate(name + ".codes", DType.U8, out * in);
+    Tensor scale = allocate(name + ".scale", DType.F32, out);
+    kernels.int8Quantize(codes, scale, of(name + ".f32", DType.F32, values, out, in));
+    return Tensor.ofInt8(MemorySpace.HOST, arena, name, codes.data(), scale, out, in);
   }
 
   /** What was damaged around which tensor, or null when every band is as it was. */

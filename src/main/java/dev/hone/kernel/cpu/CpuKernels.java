@@ -503,6 +503,19 @@ public final class CpuKernels implements Kernels {
   }
 
   @Override
+  public void int8Quantize(
+      Tensor codes, Tensor scale, Tensor w) {
+    int status;
+    try {
+      status = (int) HoneH.INT8_QUANTIZE.invokeExact(
+          at(codes), at(scale), at(w));
+    } catch (Throwable t) {
+      throw mismatch("hone_int8_quantize", t);
+    }
+    check(status);
+  }
+
+  @Override
   public void cast(
       Tensor out, Tensor in) {
     int status;

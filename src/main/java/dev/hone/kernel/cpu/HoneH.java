@@ -88,6 +88,8 @@ final class HoneH {
       function("hone_nf4_quantize_absmax", JAVA_INT, ADDRESS, ADDRESS, ADDRESS, ADDRESS);
   static final MethodHandle NF4_TABLES =
       function("hone_nf4_tables", JAVA_INT, ADDRESS, ADDRESS);
+  static final MethodHandle INT8_QUANTIZE =
+      function("hone_int8_quantize", JAVA_INT, ADDRESS, ADDRESS, ADDRESS);
   static final MethodHandle CAST =
       function("hone_cast", JAVA_INT, ADDRESS, ADDRESS);
   static final MethodHandle COPY_ROWS =

@@ -121,6 +121,11 @@ public final class CudaKernels implements Kernels {
 
   @Override
   public long workspaceBytes(Largest largest) {
+    return workspaceOf(largest);
+  }
+
+  /** Bytes of scratch that the ops of any card want, for plans without one. */
+  public static long workspaceOf(Largest largest) {
     long products = Products.workspaceBytes(largest.features(), largest.weight());
     long gradients = LoraProducts.workspaceBytes(largest.features(), largest.rank());
     return Math.max(Math.max(products, gradients), AttentionOps.workspaceBytes(largest.tokens()));
@@ -287,6 +292,11 @@ public final class CudaKernels implements Kernels {
 
   @Override
   public long crossEntropyScratchBytes(long tokens, long hidden, long vocab, DType compute) {
+    return crossEntropyScratchOf(tokens, vocab);
+  }
+
+  /** Bytes of scratch of the chunked loss on any card, for plans without one. */
+  public static long crossEntropyScratchOf(long tokens, long vocab) {
     return CrossEntropyOp.scratchBytes(tokens, vocab);
   }
 
@@ -375,6 +385,11 @@ public final class CudaKernels implements Kernels {
   public void nf4Tables(Tensor nf4, Tensor dynamic) {
     nf4.set(CodeBooks.nf4());
     dynamic.set(CodeBooks.signed());
+  }
+
+  @Override
+  public void int8Quantize(Tensor codes, Tensor scale, Tensor w) {
+    throw Args.bad("int8_quantize: bases are quantised to int8 on the host");
   }
 
   @Override

@@ -1,0 +1,212 @@
+package dev.hone.engine;
+
+import dev.hone.config.UserError;
+import dev.hone.format.LayerCacheFile;
+import dev.hone.format.LayerCacheWriter;
+import dev.hone.kernel.Kernels;
+import dev.hone.model.ModelSpec;
+import dev.hone.model.ParameterShape;
+import dev.hone.tensor.DType;
+import dev.hone.tensor.Tensor;
+import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.attribute.FileTime;
+import java.security.MessageDigest;
+import java.security.NoSuchAlgorithmException;
+import java.util.Arrays;
+import java.util.HexFormat;
+import java.util.LinkedHashMap;
+import java.util.Map;
+import java.util.function.Consumer;
+
+/**
+ * A base model in the form the engine uses, mapped from one file that is made on first use: linear layers quantised, norms and biases
+ * f32, embedding and head as stored. A file belongs to its source's fingerprint and to the form of its weights; when either changes,
+ * another file is made.
+ */
+public final class LayerCache implements WeightSource, AutoCloseable {
+  /** Changes when the content of the files does. */
+  private static final int VERSION = 1;
+
+  static final String EMBEDDING = "embedding";
+  static final String FINAL = "final";
+  static final String HEAD = "head";
+
+  private final Arena arena = Arena.ofShared();
+  private final LayerCacheFile file;
+
+  private LayerCache(Path path) {
+    try {
+      file = LayerCacheFile.open(path, arena);
+    } catch (RuntimeException | Error e) {
+      arena.close();
+      throw e;
+    }
+  }
+
+  /**
+   * Maps the cache of a base model, after making it where it is not there yet.
+   *
+   * @param folder where caches lie
+   * @param note hears that a cache is being made, which takes a while
+   * @throws UserError when it cannot be written; it says what to do
+   */
+  public static LayerCache open(Kernels kernels, BaseModel base, Storage storage, Path folder, Consumer<String> note) {
+    Path path = path(base, storage, folder);
+    if (!Files.exists(path)) {
+      note.accept("making the base's layer cache once: " + path);
+      requireSpace(base, storage, folder);
+      try {
+        build(kernels, base, storage, path);
+      } catch (UserError e) {
+        throw e.getMessage().startsWith("cannot write") ? new UserError(e.getMessage() + REMEDY, e) : e;
+      }
+    }
+    LayerCache cache = new LayerCache(path);
+    touch(path);
+    return cache;
+  }
+
+  private static final String REMEDY = "; layer_cache_dir chooses another folder, layer_cache: false goes without";
+
+  /** Where the cache of a base lies or would lie. */
+  public static Path path(BaseModel base, Storage storage, Path folder) {
+    String name = String.valueOf(base.folder().getFileName()).replaceAll("[^A-Za-z0-9._-]", "_");
+    return folder.resolve(name + "-" + key(base, storage).substring(0, 16) + ".hone");
+  }
+
+  private static String key(BaseModel base, Storage storage) {
+    try {
+      MessageDigest digest = MessageDigest.getInstance("SHA-256");
+      String all = VERSION + " " + storage + " " + base.fingerprint() + " " + ParameterShape.ofModel(base.spec());
+      return HexFormat.of().formatHex(digest.digest(all.getBytes(StandardCharsets.UTF_8)));
+    } catch (NoSuchAlgorithmException e) {
+      throw new IllegalStateException(e);
+    }
+  }
+
+  /** A disk that will not do is found out before an hour of quantising. */
+  private static void requireSpace(BaseModel base, Storage storage, Path folder) {
+    ModelSpec spec = base.spec();
+    long linear = spec.linears().stream().mapToLong(l -> l.out() * l.in()).sum();
+    long rest = spec.parameters() - linear;
+    long wanted =
+        rest * 2
+            + switch (storage) {
+              case AS_STORED -> linear * 2;
+              case NF4 -> linear * 9 / 16;
+              case NF4_DOUBLE_QUANTISED -> linear * 33 / 64;
+              case INT8 -> linear;
+            };
+    try {
+      Files.createDirectories(folder);
+      long free = Files.getFileStore(folder).getUsableSpace();
+      if (free < wanted) {
+        throw UserError.of(
+            "the layer cache of %s takes about %.1f GB and %s has %.1f GB free%s", base.folder(), wanted / 1e9, folder,
+            free / 1e9, REMEDY);
+      }
+    } catch (IOException e) {
+      throw new UserError("cannot write " + folder + ": " + e.getMessage() + REMEDY, e);
+    }
+  }
+
+  private static void build(Kernels kernels, BaseModel base, Storage storage, Path path) {
+    Map<String, String> about = new LinkedHashMap<>();
+    about.put("source", base.folder().toAbsolutePath().toString());
+    about.put("fingerprint", base.fingerprint());
+    about.put("architecture", base.spec().architecture());
+    about.put("storage", storage.name());
+    LayerCacheWriter.write(
+        path,
+        about,
+        writer -> {
+          String segment = "";
+          for (ParameterShape p : ParameterShape.ofModel(base.spec())) {
+            if (!segment(p.name()).equals(segment)) {
+              segment = segment(p.name());
+              writer.segment(segment);
+            }
+            try (Arena passing = Arena.ofShared()) {
+              writer.add(tensor(kernels, base, storage, p, passing));
+            }
+          }
+        });
+  }
+
+  /** The segment that a weight belongs to. */
+  static String segment(String name) {
+    if (name.startsWith("model.layers.")) {
+      return layer(Integer.parseInt(name.substring(13, name.indexOf('.', 13))));
+    }
+    return name.startsWith("model.embed") ? EMBEDDING : name.startsWith("lm_head") ? HEAD : FINAL;
+  }
+
+  /** Name of a layer's segment. */
+  static String layer(int layer) {
+    return "layers." + layer;
+  }
+
+  /** One weight in its cached form; what is made for it lives in {@code passing}. */
+  private static Tensor tensor(Kernels kernels, BaseModel base, Storage storage, ParameterShape p, Arena passing) {
+    long[] shape = p.shape().stream().mapToLong(Long::longValue).toArray();
+    Tensor counter = Tensor.allocate(passing, "non_finite", DType.F64, 1);
+    if (shape.length == 2 && p.name().startsWith("model.layers.")) {
+      Tensor weight = ModelWeights.requireFinite(kernels, counter, base.weight(p.name(), shape[0], shape[1]));
+      return new Quantizer(kernels, passing).quantise(weight, storage);
+    }
+    Tensor stored = ModelWeights.requireFinite(kernels, counter, base.tensor(p.name(), shape));
+    if (shape.length == 2 || stored.dtype() == DType.F32) {
+      return stored;
+    }
+    Tensor widened = Tensor.allocate(passing, p.name(), DType.F32, shape);
+    kernels.cast(widened, stored);
+    return widened;
+  }
+
+  /** The file's time says when it was last used, for {@code hone cache}. */
+  private static void touch(Path path) {
+    try {
+      Files.setLastModifiedTime(path, FileTime.fromMillis(System.currentTimeMillis()));
+    } catch (IOException e) {
+      // A folder of somebody else's: then nobody learns when it was used.
+    }
+  }
+
+  @Override
+  public Tensor tensor(String name, long... shape) {
+    return checked(name, shape);
+  }
+
+  @Override
+  public Tensor weight(String name, long out, long in) {
+    return checked(name, out, in);
+  }
+
+  private Tensor checked(String name, long... shape) {
+    Tensor tensor = file.tensor(name);
+    if (!Arrays.equals(tensor.shape(), shape)) {
+      throw new IllegalStateException(file.path() + ": " + tensor + ", want " + Arrays.toString(shape));
+    }
+    return tensor;
+  }
+
+  /** The numbers were looked at when the file was made. */
+  @Override
+  public boolean isChecked() {
+    return true;
+  }
+
+  public LayerCacheFile file() {
+    return file;
+  }
+
+  @Override
+  public void close() {
+    arena.close();
+  }
+
+}

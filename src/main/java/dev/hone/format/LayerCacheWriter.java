@@ -1,0 +1,136 @@
+package dev.hone.format;
+
+import com.fasterxml.jackson.databind.node.JsonNodeFactory;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.hone.tensor.DType;
+import dev.hone.tensor.Quant;
+import dev.hone.tensor.Tensor;
+import java.io.IOException;
+import java.lang.foreign.MemorySegment;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.channels.WritableByteChannel;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
+import java.util.Map;
+import java.util.zip.CRC32C;
+
+/**
+ * Writes a {@link LayerCacheFile} from front to back, tensor by tensor: nothing is kept but where things lie. The file appears whole
+ * or not at all.
+ */
+public final class LayerCacheWriter {
+  private static final long CHUNK = 16 << 20;
+
+  /** Fills the file. */
+  @FunctionalInterface
+  public interface Content {
+    void writeTo(LayerCacheWriter writer) throws IOException;
+  }
+
+  private final WritableByteChannel channel;
+  private final ObjectNode root = JsonNodeFactory.instance.objectNode();
+  private final ObjectNode metadata = root.putObject("metadata");
+  private long at;
+  private long segmentStart;
+  private ObjectNode segment;
+
+  private LayerCacheWriter(WritableByteChannel channel) throws IOException {
+    this.channel = channel;
+    root.putArray("segments");
+    root.putObject("tensors");
+    write(ByteBuffer.wrap(LayerCacheFile.MAGIC));
+    pad(LayerCacheFile.PAGE);
+  }
+
+  /**
+   * Writes {@code target} atomically; missing folders are made.
+   *
+   * @throws dev.hone.config.UserError when the disk is full or the folder cannot be written
+   */
+  public static void write(Path target, Map<String, String> metadata, Content content) {
+    AtomicFiles.write(
+        target,
+        channel -> {
+          LayerCacheWriter writer = new LayerCacheWriter(channel);
+          metadata.forEach(writer.metadata::put);
+          content.writeTo(writer);
+          writer.finish();
+        });
+  }
+
+  /** Begins the next segment; what is added goes into it. */
+  public void segment(String name) throws IOException {
+    endSegment();
+    pad(LayerCacheFile.PAGE);
+    segmentStart = at;
+    segment = root.withArray("segments").addObject().put("name", name).put("offset", at);
+  }
+
+  /** Adds a tensor of any dtype, side data included. */
+  public void add(Tensor tensor) throws IOException {
+    ObjectNode node = root.withObject("/tensors").putObject(tensor.name());
+    node.put("dtype", tensor.dtype().name());
+    for (long extent : tensor.shape()) {
+      node.withArray("shape").add(extent);
+    }
+    node.put("segment", root.withArray("segments").size() - 1);
+    ObjectNode parts = node.putObject("parts");
+    part(parts, "data", tensor.data().asSlice(0, tensor.bytes()));
+    Quant quant = tensor.quant();
+    if (quant == null) {
+      return;
+    }
+    node.put("block", quant.block()).put("nested_block", quant.nestedBlock());
+    part(parts, "absmax", bytes(quant.absmax()));
+    if (tensor.dtype() == DType.NF4) {
+      part(parts, "code", bytes(quant.code()));
+    }
+    if (quant.isDouble()) {
+      part(parts, "nested_code", bytes(quant.nestedCode()));
+      part(parts, "nested_absmax", bytes(quant.nestedAbsmax()));
+      node.put("nested_offset", quant.nestedOffset());
+    }
+  }
+
+  private static MemorySegment bytes(Tensor tensor) {
+    return tensor.data().asSlice(0, tensor.bytes());
+  }
+
+  private void part(ObjectNode parts, String name, MemorySegment data) throws IOException {
+    pad(LayerCacheFile.ALIGNMENT);
+    parts.putArray(name).add(at - segmentStart).add(data.byteSize());
+    for (long from = 0; from < data.byteSize(); from += CHUNK) {
+      write(data.asSlice(from, Math.min(CHUNK, data.byteSize() - from)).asByteBuffer());
+    }
+  }
+
+  /** A segment ends on a whole vector, so that copies of it may be rounded up. */
+  private void endSegment() throws IOException {
+    if (segment != null) {
+      pad(LayerCacheFile.ALIGNMENT);
+      segment.put("bytes", at - segmentStart);
+    }
+  }
+
+  private void finish() throws IOException {
+    endSegment();
+    byte[] text = root.toString().getBytes(StandardCharsets.UTF_8);
+    CRC32C crc = new CRC32C();
+    crc.update(text);
+    ByteBuffer trailer = ByteBuffer.allocate(LayerCacheFile.TRAILER).order(ByteOrder.LITTLE_ENDIAN);
+    trailer.putLong(at).putInt(text.length).putInt((int) crc.getValue()).put(LayerCacheFile.MAGIC).flip();
+    write(ByteBuffer.wrap(text));
+    write(trailer);
+  }
+
+  private void pad(int multiple) throws IOException {
+    long wanted = Math.ceilDiv(at, multiple) * multiple - at;
+    write(ByteBuffer.allocate(Math.toIntExact(wanted)));
+  }
+
+  private void write(ByteBuffer buffer) throws IOException {
+    at += buffer.remaining();
+    AtomicFiles.writeFully(channel, buffer);
+  }
+}

@@ -1,0 +1,56 @@
+package dev.hone.plan;
+
+import dev.hone.model.ModelSpec;
+import dev.hone.model.ParameterShape;
+import dev.hone.tensor.DType;
+
+/**
+ * Bytes of the pieces of a base in the layer cache's form: what a layer's blob takes in a slot.
+ *
+ * @param layer of a layer's blob; every layer has the same shapes
+ * @param embedding of the embedding's table
+ * @param head of the head; 0 when it is the embedding's table
+ */
+public record BlobBytes(long layer, long embedding, long head) {
+  private static final long ALIGNMENT = 64;
+
+  /** Form of the linear layers. */
+  public enum Form {
+    STORED,
+    NF4,
+    NF4_DOUBLE,
+    INT8
+  }
+
+  /**
+   * The bytes that a cache of this form has.
+   *
+   * @param matrices dtype of matrices that are not quantised
+   */
+  public static BlobBytes of(ModelSpec spec, Form form, DType matrices) {
+    long layer = 0;
+    for (ParameterShape p : ParameterShape.ofModel(spec)) {
+      if (p.name().startsWith("model.layers.0.")) {
+        layer += p.shape().size() == 1 ? aligned(4 * p.elements()) : matrix(p.shape().get(0), p.shape().get(1), form, matrices);
+      }
+    }
+    long table = aligned(matrices.bytes((long) spec.vocab() * spec.hidden()));
+    return new BlobBytes(layer, table, spec.tiedHead() ? 0 : table);
+  }
+
+  private static long matrix(long out, long in, Form form, DType matrices) {
+    long elements = out * in;
+    long blocks = Math.ceilDiv(elements, 64L);
+    long codes = aligned(Math.ceilDiv(elements, 2L)) + aligned(16 * 4);
+    return switch (form) {
+      case STORED -> aligned(matrices.bytes(elements));
+      case NF4 -> codes + aligned(4 * blocks);
+      case NF4_DOUBLE -> codes + aligned(blocks) + aligned(256 * 4) + aligned(4 * Math.ceilDiv(blocks, 256L));
+      case INT8 -> aligned(elements) + aligned(4 * out);
+    };
+  }
+
+  private static long aligned(long bytes) {
+    return Math.ceilDiv(bytes, ALIGNMENT) * ALIGNMENT;
+  }
+}

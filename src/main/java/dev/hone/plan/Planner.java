@@ -1,0 +1,281 @@
+package dev.hone.plan;
+
+import dev.hone.config.Placement;
+import dev.hone.config.Placement.Where;
+import dev.hone.config.Sizes;
+import dev.hone.config.UserError;
+import dev.hone.model.ModelSpec;
+import dev.hone.model.Tuning;
+import dev.hone.plan.Layout.Activations;
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.List;
+import java.util.Locale;
+import java.util.Optional;
+import java.util.function.Predicate;
+
+/**
+ * Chooses where a run on a card keeps what: of all placements that the settings allow and the limits take, the one that the
+ * {@link Timeline} finds fastest; of equally fast ones the one that takes least of the host.
+ */
+public final class Planner {
+  /** Bytes that a card's ops want, by the step's shape. */
+  public interface Ops {
+    long crossEntropyBytes(StepShape step);
+
+    long workspaceBytes(StepShape step);
+  }
+
+  /**
+   * What a run may take.
+   *
+   * @param vram bytes of device memory, the context's included
+   * @param context bytes of the CUDA context
+   * @param ram bytes of host memory, pinned ones included
+   * @param pinned bytes of page-locked host memory
+   */
+  public record Limits(long vram, long context, long ram, long pinned) {
+    public long arena() {
+      return vram - context;
+    }
+  }
+
+  /**
+   * A placement and what it comes to.
+   *
+   * @param tokensPerSecond predicted
+   */
+  public record Choice(Layout layout, StepShape step, Plan plan, double tokensPerSecond) {}
+
+  private final ModelSpec spec;
+  private final Tuning tuning;
+  private final BlobBytes blobs;
+  private final Ops ops;
+  private final CardSpec card;
+  private final Limits limits;
+  private final Placement fixed;
+
+  public Planner(
+      ModelSpec spec, Tuning tuning, BlobBytes blobs, Ops ops, CardSpec card, Limits limits, Placement fixed) {
+    this.spec = spec;
+    this.tuning = tuning;
+    this.blobs = blobs;
+    this.ops = ops;
+    this.card = card;
+    this.limits = limits;
+    this.fixed = fixed;
+  }
+
+  /** What a layout comes to. */
+  public Choice choice(Layout layout, StepShape step) {
+    StepShape shape = step.withRecompute(layout.activations().again());
+    Needs needs = new Needs(ops.crossEntropyBytes(shape), ops.workspaceBytes(shape), blobs);
+    Plan plan = TrainingPlan.of(spec, tuning, shape, layout, needs);
+    return new Choice(layout, shape, plan, Timeline.tokensPerSecond(spec, tuning, layout, shape, blobs, card));
+  }
+
+  public boolean fits(Choice choice) {
+    Plan plan = choice.plan();
+    return plan.arenaBytes() <= limits.arena() && plan.hostBytes(true) <= limits.pinned()
+        && plan.hostBytes(true) + plan.hostBytes(false) <= limits.ram();
+  }
+
+  /** The best placement that fits, empty when none does. */
+  public Optional<Choice> best(StepShape step) {
+    return candidates(step).stream().filter(this::fits).max(
+        Comparator.comparingDouble((Choice c) -> Math.round(c.tokensPerSecond() * 10) / 10.0)
+            .thenComparingLong(c -> -c.plan().hostBytes(true) - c.plan().hostBytes(false)));
+  }
+
+  /** The placement that takes the least device memory, of those that the settings allow. */
+  public Choice smallest(StepShape step) {
+    Activations activations =
+        fixed.activations() == Placement.Activations.AUTO ? Activations.OFFLOAD : Activations.valueOf(fixed.activations().name());
+    int resident =
+        fixed.residentLayers().orElse(fixed.weights() == Placement.Weights.RESIDENT ? spec.layers() : 0);
+    return choice(
+        new Layout(
+            Layout.Weights.ARENA, Math.min(resident, spec.layers()), activations, fixed.head() == Where.DEVICE,
+            fixed.embedding() == Where.DEVICE, fixed.optimizer() == Where.DEVICE),
+        step);
+  }
+
+  private List<Choice> candidates(StepShape step) {
+    List<Choice> all = new ArrayList<>();
+    for (Activations activations : Activations.values()) {
+      if (fixed.activations() != Placement.Activations.AUTO
+          && !fixed.activations().name().equals(activations.name())) {
+        continue;
+      }
+      for (boolean head : sides(fixed.head())) {
+        for (boolean embedding : sides(fixed.embedding())) {
+          for (boolean optimizer : sides(fixed.optimizer())) {
+            residencies(new Layout(Layout.Weights.ARENA, 0, activations, head, embedding, optimizer), step, all);
+          }
+        }
+      }
+    }
+    return all;
+  }
+
+  private static boolean[] sides(Where where) {
+    return switch (where) {
+      case AUTO -> new boolean[] {true, false};
+      case DEVICE -> new boolean[] {true};
+      case HOST -> new boolean[] {false};
+    };
+  }
+
+  /** The layout with all layers resident, and with as many as fit or are asked for. */
+  private void residencies(Layout layout, StepShape step, List<Choice> all) {
+    int layers = spec.layers();
+    if (fixed.residentLayers().isPresent()) {
+      all.add(choice(layout.withResidentLayers(Math.min(layers, fixed.residentLayers().getAsInt())), step));
+      return;
+    }
+    if (fixed.weights() != Placement.Weights.STREAMED) {
+      all.add(choice(layout.withResidentLayers(layers), step));
+    }
+    if (fixed.weights() != Placement.Weights.RESIDENT) {
+      Choice streamed = choice(layout, step);
+      all.add(streamed);
+      long room = limits.arena() - streamed.plan().arenaBytes();
+      int resident = (int) Math.min(layers - Layout.SLOTS, room / blobs.layer());
+      if (fixed.weights() == Placement.Weights.AUTO && resident > 0) {
+        all.add(choice(layout.withResidentLayers(resident), step));
+      }
+    }
+  }
+
+  /** As {@link #best}; else an error that names what would make it fit. */
+  public Choice require(StepShape step, String where) {
+    return best(step).orElseThrow(() -> {
+      Choice least = smallest(step);
+      Plan plan = least.plan();
+      List<String> remedies = remedies(step);
+      return UserError.of(
+          "%s: this run needs at least %s of device memory (%s of buffers and %s of context), %s pinned and %s pageable on the host;"
+              + " the limits are %s, %s and %s in all; %s",
+          where, Sizes.text(plan.arenaBytes() + limits.context()), Sizes.text(plan.arenaBytes()), Sizes.text(limits.context()),
+          Sizes.text(plan.hostBytes(true)), Sizes.text(plan.hostBytes(false)), Sizes.text(limits.vram()),
+          Sizes.text(limits.pinned()), Sizes.text(limits.ram()),
+          remedies.isEmpty() ? "no setting alone makes it fit: take a smaller model or a larger card" : String.join(", or ", remedies));
+    });
+  }
+
+  /** Settings that, changed alone, make the run fit. */
+  private List<String> remedies(StepShape step) {
+    List<String> remedies = new ArrayList<>();
+    int tokens = largestTokens(step);
+    if (tokens >= 16 && tokens < step.tokens()) {
+      remedies.add(
+          "lower cutoff_len x per_device_train_batch_size from " + step.tokens() + " to " + tokens + " tokens");
+    }
+    if (!fixed.equals(freed(Placement.AUTO)) && with(freed(Placement.AUTO)).best(step).isPresent()) {
+      remedies.add("leave the placement keys out");
+    }
+    return remedies;
+  }
+
+  /** {@code other} with this run's limits. */
+  private Placement freed(Placement other) {
+    return new Placement(
+        other.weights(), other.residentLayers(), other.activations(), other.head(), other.embedding(), other.optimizer(),
+        fixed.vramLimit(), fixed.ramLimit(), fixed.pinnedLimit());
+  }
+
+  /** The same run with other fixed choices. */
+  public Planner with(Placement other) {
+    return new Planner(spec, tuning, blobs, ops, card, limits, other);
+  }
+
+  /** The most tokens of a micro-batch that fit, a multiple of 16, 0 when not even 16 do; documents grow with them. */
+  public int largestTokens(StepShape step) {
+    Predicate<Integer> fit = tokens -> {
+      int documents = Math.max(1, (int) ((long) step.documents() * tokens / step.tokens()));
+      StepShape shape = new StepShape(step.compute(), step.recompute(), tokens, documents, step.positions());
+      return fits(smallest(shape));
+    };
+    int low = 0;
+    int high = 1;
+    while (high < 1 << 17 && fit.test(16 * high)) {
+      low = high;
+      high *= 2;
+    }
+    while (high - low > Math.max(1, low / 32)) {
+      int middle = (low + high) / 2;
+      if (fit.test(16 * middle)) {
+        low = middle;
+      } else {
+        high = middle;
+      }
+    }
+    return 16 * low;
+  }
+
+  /** What each choice of a placement would save or cost beside another, one line each. */
+  public List<String> alternatives(Choice chosen) {
+    Layout now = chosen.layout();
+    List<String> lines = new ArrayList<>();
+    List<Layout> others = new ArrayList<>();
+    others.add(now.withResidentLayers(now.residentLayers() == 0 ? spec.layers() : 0));
+    for (Activations a : Activations.values()) {
+      others.add(new Layout(now.weights(), now.residentLayers(), a, now.head(), now.embedding(), now.optimizer()));
+    }
+    others.add(new Layout(now.weights(), now.residentLayers(), now.activations(), !now.head(), now.embedding(), now.optimizer()));
+    others.add(new Layout(now.weights(), now.residentLayers(), now.activations(), now.head(), !now.embedding(), now.optimizer()));
+    others.add(new Layout(now.weights(), now.residentLayers(), now.activations(), now.head(), now.embedding(), !now.optimizer()));
+    for (Layout other : others) {
+      if (!other.equals(now)) {
+        Choice there = choice(other, chosen.step());
+        long bytes = there.plan().arenaBytes() - chosen.plan().arenaBytes();
+        lines.add(String.format(
+            Locale.ROOT, "%-34s %s%s, %,.0f tokens/s%s", difference(now, other), bytes < 0 ? "saves " : "takes ",
+            Sizes.text(Math.abs(bytes)), there.tokensPerSecond(), fits(there) ? "" : " (does not fit)"));
+      }
+    }
+    return lines;
+  }
+
+  private String difference(Layout now, Layout other) {
+    if (other.residentLayers() != now.residentLayers()) {
+      return "weight_placement: " + (other.residentLayers() == 0 ? "streamed" : "resident");
+    }
+    if (other.activations() != now.activations()) {
+      return "activation_placement: " + other.activations().name().toLowerCase(Locale.ROOT);
+    }
+    if (other.head() != now.head()) {
+      return "head_placement: " + side(other.head());
+    }
+    return other.embedding() != now.embedding()
+        ? "embedding_placement: " + side(other.embedding()) : "optimizer_placement: " + side(other.optimizer());
+  }
+
+  private static String side(boolean device) {
+    return device ? "device" : "host";
+  }
+
+  /** Why a placement is what it is, one line a choice. */
+  public List<String> reasons(Choice chosen) {
+    Layout l = chosen.layout();
+    List<String> lines = new ArrayList<>();
+    int layers = spec.layers();
+    lines.add(
+        "weights: " + (l.residentLayers() == layers ? "all " + layers + " layers stay on the device"
+            : l.residentLayers() + " of " + layers + " layers stay on the device, the others stream through " + Layout.SLOTS + " slots")
+            + because(fixed.weights() != Placement.Weights.AUTO || fixed.residentLayers().isPresent(),
+                l.residentLayers() == layers ? "they fit" : "all of them would take "
+                    + Sizes.text(blobs.layer() * layers) + " of " + Sizes.text(limits.arena())));
+    lines.add("activations: " + l.activations().name().toLowerCase(Locale.ROOT)
+        + because(fixed.activations() != Placement.Activations.AUTO, "fastest of those that fit"));
+    lines.add("head: " + side(l.head()) + because(fixed.head() != Where.AUTO, l.head() ? "it fits" : "room for what is read more often"));
+    lines.add("embedding: " + side(l.embedding())
+        + because(fixed.embedding() != Where.AUTO, l.embedding() ? "it fits" : "a gather of rows costs nothing on the host"));
+    lines.add("optimizer: " + side(l.optimizer()) + because(fixed.optimizer() != Where.AUTO, l.optimizer() ? "it fits" : "room"));
+    return lines;
+  }
+
+  private static String because(boolean forced, String reason) {
+    return forced ? " (as set)" : " (" + reason + ")";
+  }
+}

@@ -1,0 +1,188 @@
+package dev.hone.plan;
+
+import java.util.function.IntPredicate;
+
+/**
+ * The moments of one micro-batch, in the order in which the engine's walk ({@code Model}, {@code Block}) passes them:
+ *
+ * <pre>
+ *   EMBED   layer 0 forward .. layer L-1 forward   LOSS   [layer L-1 again]  layer L-1 backward .. [layer 0 again]  layer 0 backward
+ *   UPDATE  the optimiser's step
+ * </pre>
+ *
+ * A forward has eight moments and a backward six; {@link Forward} and {@link Backward} name them. A buffer of a layer that is computed
+ * again lives twice: through its forward, and from its second forward to its backward.
+ */
+final class StepClock {
+  /** What a block's forward does, one moment each. */
+  enum Forward {
+    NORM,
+    QKV,
+    ATTENTION,
+    O,
+    MLP_NORM,
+    GATE_UP,
+    PRODUCT,
+    DOWN
+  }
+
+  /** What a block's backward does, one moment each. */
+  enum Backward {
+    DOWN,
+    GATED,
+    GATE_UP,
+    O,
+    ATTENTION,
+    QKV
+  }
+
+  static final int EMBED = 0;
+  private static final int FORWARDS = Forward.values().length;
+  private static final int BACKWARDS = Backward.values().length;
+
+  private final int layers;
+  private final boolean training;
+  private final IntPredicate again;
+  private final IntPredicate away;
+
+  /**
+   * @param training false: there is no backward
+   * @param again whether a layer's forward runs a second time before its backward
+   * @param away whether what a layer saves is on the host between forward and backward
+   */
+  StepClock(int layers, boolean training, IntPredicate again, IntPredicate away) {
+    this.away = away;
+    this.layers = layers;
+    this.training = training;
+    this.again = again;
+  }
+
+  /** The moment of a layer's forward. */
+  int forward(int layer, Forward what) {
+    return 1 + layer * FORWARDS + what.ordinal();
+  }
+
+  /** The chunked loss, with the final norm before and after it. */
+  int loss() {
+    return 1 + layers * FORWARDS;
+  }
+
+  /** The moment of a layer's second forward. */
+  int again(int layer, Forward what) {
+    return loss() + 1 + (layers - 1 - layer) * (FORWARDS + BACKWARDS) + what.ordinal();
+  }
+
+  /** The moment of a layer's backward. */
+  int backward(int layer, Backward what) {
+    return again(layer, Forward.NORM) + FORWARDS + what.ordinal();
+  }
+
+  /** The optimiser's step, once after the micro-batches. */
+  int update() {
+    return loss() + 1 + layers * (FORWARDS + BACKWARDS);
+  }
+
+  int moments() {
+    return update() + 1;
+  }
+
+  /** Through every moment. */
+  Life always() {
+    return Life.none().and(EMBED, update());
+  }
+
+  /** What a layer's forward makes at {@code from} for its backward, which reads it last at {@code to}. */
+  Life saved(int layer, Forward from, Backward to) {
+    int first = forward(layer, from);
+    int end = forward(layer, Forward.DOWN);
+    if (away.test(layer)) {
+      return movedOut(layer, first, backward(layer, to));
+    }
+    if (!training) {
+      return Life.none().and(first, end);
+    }
+    if (!again.test(layer)) {
+      return Life.none().and(first, backward(layer, to));
+    }
+    return Life.none().and(first, end).and(again(layer, from), backward(layer, to));
+  }
+
+  /** From {@code first} on; on its way out while the next layer is computed, on its way back while the one above is; to {@code last}. */
+  private Life movedOut(int layer, int first, int last) {
+    return Life.none().and(first, forward(Math.min(layer + 1, layers - 1), Forward.DOWN))
+        .and(again(Math.min(layer + 1, layers - 1), Forward.NORM), last);
+  }
+
+  /** A layer's input: from where it is made to where backward reads it; {@code kept} false: moved out after the forward and back. */
+  Life input(int layer, boolean kept) {
+    int made = layer == 0 ? EMBED : forward(layer - 1, Forward.DOWN);
+    if (!training) {
+      return Life.none().and(made, forward(layer, Forward.DOWN));
+    }
+    int read = backward(layer, Backward.QKV);
+    return kept
+        ? Life.none().and(made, read)
+        : movedOut(layer, made, read);
+  }
+
+  /** The last block's output, until the loss and the final norm's backward are done with it. */
+  Life output() {
+    return Life.none().and(forward(layers - 1, Forward.DOWN), loss());
+  }
+
+  /** Scratch of every layer's forward (both times) between two of its moments. */
+  Life scratch(Forward from, Forward to) {
+    Life life = Life.none();
+    for (int layer = 0; layer < layers; layer++) {
+      life = life.and(forward(layer, from), forward(layer, to));
+      if (training && again.test(layer)) {
+        life = life.and(again(layer, from), again(layer, to));
+      }
+    }
+    return life;
+  }
+
+  /** Scratch of every layer's backward between two of its moments. */
+  Life scratch(Backward from, Backward to) {
+    Life life = Life.none();
+    for (int layer = 0; training && layer < layers; layer++) {
+      life = life.and(backward(layer, from), backward(layer, to));
+    }
+    return life;
+  }
+
+  /** The gradient that runs down from the loss. */
+  Life gradient() {
+    return training ? Life.none().and(loss(), backward(0, Backward.QKV)) : Life.none().and(loss(), loss());
+  }
+
+  Life atLoss() {
+    return Life.none().and(loss(), loss());
+  }
+
+  /** A moment in words. */
+  String name(int moment) {
+    if (moment == EMBED) {
+      return "embedding";
+    }
+    if (moment < loss()) {
+      return "layer " + (moment - 1) / FORWARDS + " forward, " + words(Forward.values()[(moment - 1) % FORWARDS]);
+    }
+    if (moment == loss()) {
+      return "loss";
+    }
+    if (moment >= update()) {
+      return "optimiser step";
+    }
+    int at = moment - loss() - 1;
+    int layer = layers - 1 - at / (FORWARDS + BACKWARDS);
+    int what = at % (FORWARDS + BACKWARDS);
+    return what < FORWARDS
+        ? "layer " + layer + " recomputed, " + words(Forward.values()[what])
+        : "layer " + layer + " backward, " + words(Backward.values()[what - FORWARDS]);
+  }
+
+  private static String words(Enum<?> what) {
+    return what.name().toLowerCase(java.util.Locale.ROOT).replace('_', ' ');
+  }
+}

@@ -1,0 +1,107 @@
+package dev.hone.train;
+
+import dev.hone.config.Placement;
+import dev.hone.config.TrainConfig;
+import dev.hone.config.UserError;
+import dev.hone.engine.Adapters;
+import dev.hone.format.HfConfig;
+import dev.hone.format.PeftConfig;
+import dev.hone.kernel.cpu.CpuKernels;
+import dev.hone.kernel.cuda.CudaKernels;
+import dev.hone.model.Architectures;
+import dev.hone.model.BuiltInShapes;
+import dev.hone.model.ModelSpec;
+import dev.hone.model.Tuning;
+import dev.hone.plan.BlobBytes;
+import dev.hone.plan.CardSpec;
+import dev.hone.plan.Layout;
+import dev.hone.plan.Needs;
+import dev.hone.plan.Plan;
+import dev.hone.plan.Planner;
+import dev.hone.plan.StepShape;
+import dev.hone.plan.TrainingPlan;
+import dev.hone.tensor.DType;
+
+/** A run planned from its settings and the model's config.json alone: nothing else is read. */
+public final class RunPlan {
+  private final TrainConfig config;
+  private final ModelSpec spec;
+  private final Tuning tuning;
+  private final StepShape step;
+
+  /** @throws UserError when the model's shape or an adapter cannot be read */
+  public RunPlan(TrainConfig config) {
+    this.config = config;
+    HfConfig model =
+        config.model().like().map(BuiltInShapes::config).orElseGet(() -> HfConfig.read(config.model().directory()));
+    spec = Architectures.of(model);
+    tuning =
+        config.method() == TrainConfig.Method.FULL
+            ? new Tuning.Full()
+            : Adapters.tuning(
+                spec, config.model().adapter().map(PeftConfig::read).orElseGet(() -> NewAdapter.config(config)),
+                (float) config.lora().dropout());
+    int rows = config.schedule().batch();
+    int length = config.data().cutoffLength();
+    step = new StepShape(DType.BF16, true, Math.multiplyExact(rows, length), rows, length);
+  }
+
+  public ModelSpec spec() {
+    return spec;
+  }
+
+  public Tuning tuning() {
+    return tuning;
+  }
+
+  /** The largest micro-batch that the settings allow: rows of cutoff_len. */
+  public StepShape step() {
+    return step;
+  }
+
+  /** The base's pieces as a card gets them. */
+  public BlobBytes blobs() {
+    BlobBytes.Form form =
+        config.model().like().isPresent()
+            ? BlobBytes.Form.NF4_DOUBLE
+            : switch (config.model().quantization()) {
+              case NONE -> BlobBytes.Form.STORED;
+              case NF4 -> BlobBytes.Form.NF4;
+              case NF4_DOUBLE -> BlobBytes.Form.NF4_DOUBLE;
+              case INT8 -> BlobBytes.Form.INT8;
+            };
+    return BlobBytes.of(spec, form, DType.BF16);
+  }
+
+  /** The search for a placement on a card. */
+  public Planner planner(CardSpec card, Planner.Limits limits, Placement fixed) {
+    if (tuning instanceof Tuning.Full) {
+      throw UserError.of("%s: a card trains adapters, not whole weights; use finetuning_type: lora, or plan without a card",
+          config.where("finetuning_type"));
+    }
+    Planner.Ops ops =
+        new Planner.Ops() {
+          @Override
+          public long crossEntropyBytes(StepShape shape) {
+            return CudaKernels.crossEntropyScratchOf(shape.tokens(), spec.vocab());
+          }
+
+          @Override
+          public long workspaceBytes(StepShape shape) {
+            return CudaKernels.workspaceOf(TrainingPlan.largest(spec, tuning, shape));
+          }
+        };
+    return new Planner(spec, tuning, blobs(), ops, card, limits, fixed);
+  }
+
+  /** The buffers of training on the CPU, recomputing or not. */
+  public Plan onCpu(boolean recompute) {
+    DType compute = config.model().computeDtype() == TrainConfig.ComputeDtype.BF16 ? DType.BF16 : DType.F32;
+    StepShape shape = new StepShape(compute, recompute, step.tokens(), step.documents(), step.positions());
+    try (CpuKernels kernels = new CpuKernels()) {
+      long crossEntropy = kernels.crossEntropyScratchBytes(shape.tokens(), spec.hidden(), spec.vocab(), compute);
+      long workspace = kernels.workspaceBytes(TrainingPlan.largest(spec, tuning, shape));
+      return TrainingPlan.of(spec, tuning, shape, Layout.outside(recompute), new Needs(crossEntropy, workspace, null));
+    }
+  }
+}
