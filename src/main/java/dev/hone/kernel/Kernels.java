@@ -4,6 +4,7 @@ import dev.hone.tensor.DType;
 import dev.hone.tensor.MemorySpace;
 import dev.hone.tensor.Tensor;
 import java.lang.foreign.Arena;
+import java.util.List;
 
 /**
  * The op contract: what a device must compute, forward and hand-derived backward. Shapes, dtypes, aliasing and rounding of each op
@@ -52,6 +53,14 @@ public interface Kernels extends AutoCloseable {
    * memory that they reach, else a copy - vectors in f32, matrices in the compute dtype, NF4 as it is.
    */
   Tensor resident(Tensor stored, Arena arena);
+
+  /**
+   * Copies into slots beside the kernels, for devices with memory of their own.
+   *
+   * @param slots u8, in {@link #memory}
+   * @param ringBytes pinned host memory that a blob passes through, in two halves
+   */
+  BlobStream blobStream(List<Tensor> slots, long ringBytes);
 
   /** out (M,C) = scale * table[ids]; ids (M) i32; table (V,C). */
   void embeddingForward(Tensor out, Tensor ids, Tensor table, float scale);
