@@ -6,6 +6,7 @@ import dev.hone.format.LayerCacheWriter;
 import dev.hone.kernel.Kernels;
 import dev.hone.model.ModelSpec;
 import dev.hone.model.ParameterShape;
+import dev.hone.plan.BlobBytes;
 import dev.hone.tensor.DType;
 import dev.hone.tensor.Tensor;
 import java.io.IOException;
@@ -55,12 +56,23 @@ public final class LayerCache implements WeightSource, AutoCloseable {
    * @throws UserError when it cannot be written; it says what to do
    */
   public static LayerCache open(Kernels kernels, BaseModel base, Storage storage, Path folder, Consumer<String> note) {
-    Path path = path(base, storage, folder);
+    return open(kernels, base, storage, null, folder, note);
+  }
+
+  /**
+   * As {@link #open(Kernels, BaseModel, Storage, Path, Consumer)} for a device that reads matrices in one dtype only.
+   *
+   * @param kernels of the host
+   * @param matrices dtype of matrices that are not quantised; null: as stored
+   */
+  public static LayerCache open(
+      Kernels kernels, BaseModel base, Storage storage, DType matrices, Path folder, Consumer<String> note) {
+    Path path = path(base, storage, matrices, folder);
     if (!Files.exists(path)) {
       note.accept("making the base's layer cache once: " + path);
       requireSpace(base, storage, folder);
       try {
-        build(kernels, base, storage, path);
+        build(kernels, base, storage, matrices, path);
       } catch (UserError e) {
         throw e.getMessage().startsWith("cannot write") ? new UserError(e.getMessage() + REMEDY, e) : e;
       }
@@ -74,14 +86,18 @@ public final class LayerCache implements WeightSource, AutoCloseable {
 
   /** Where the cache of a base lies or would lie. */
   public static Path path(BaseModel base, Storage storage, Path folder) {
-    String name = String.valueOf(base.folder().getFileName()).replaceAll("[^A-Za-z0-9._-]", "_");
-    return folder.resolve(name + "-" + key(base, storage).substring(0, 16) + ".hone");
+    return path(base, storage, null, folder);
   }
 
-  private static String key(BaseModel base, Storage storage) {
+  private static Path path(BaseModel base, Storage storage, DType matrices, Path folder) {
+    String name = String.valueOf(base.folder().getFileName()).replaceAll("[^A-Za-z0-9._-]", "_");
+    return folder.resolve(name + "-" + key(base, storage, matrices).substring(0, 16) + ".hone");
+  }
+
+  private static String key(BaseModel base, Storage storage, DType matrices) {
     try {
       MessageDigest digest = MessageDigest.getInstance("SHA-256");
-      String all = VERSION + " " + storage + " " + base.fingerprint() + " " + ParameterShape.ofModel(base.spec());
+      String all = VERSION + " " + storage + " " + matrices + " " + base.fingerprint() + " " + ParameterShape.ofModel(base.spec());
       return HexFormat.of().formatHex(digest.digest(all.getBytes(StandardCharsets.UTF_8)));
     } catch (NoSuchAlgorithmException e) {
       throw new IllegalStateException(e);
@@ -114,7 +130,7 @@ public final class LayerCache implements WeightSource, AutoCloseable {
     }
   }
 
-  private static void build(Kernels kernels, BaseModel base, Storage storage, Path path) {
+  private static void build(Kernels kernels, BaseModel base, Storage storage, DType matrices, Path path) {
     Map<String, String> about = new LinkedHashMap<>();
     about.put("source", base.folder().toAbsolutePath().toString());
     about.put("fingerprint", base.fingerprint());
@@ -131,7 +147,7 @@ public final class LayerCache implements WeightSource, AutoCloseable {
               writer.segment(segment);
             }
             try (Arena passing = Arena.ofShared()) {
-              writer.add(tensor(kernels, base, storage, p, passing));
+              writer.add(tensor(kernels, base, storage, matrices, p, passing));
             }
           }
         });
@@ -151,20 +167,29 @@ public final class LayerCache implements WeightSource, AutoCloseable {
   }
 
   /** One weight in its cached form; what is made for it lives in {@code passing}. */
-  private static Tensor tensor(Kernels kernels, BaseModel base, Storage storage, ParameterShape p, Arena passing) {
+  private static Tensor tensor(
+      Kernels kernels, BaseModel base, Storage storage, DType matrices, ParameterShape p, Arena passing) {
     long[] shape = p.shape().stream().mapToLong(Long::longValue).toArray();
     Tensor counter = Tensor.allocate(passing, "non_finite", DType.F64, 1);
     if (shape.length == 2 && p.name().startsWith("model.layers.")) {
       Tensor weight = ModelWeights.requireFinite(kernels, counter, base.weight(p.name(), shape[0], shape[1]));
-      return new Quantizer(kernels, passing).quantise(weight, storage);
+      Tensor kept = new Quantizer(kernels, passing).quantise(weight, storage);
+      return kept.dtype().isFloat() && matrices != null ? cast(kernels, kept, matrices, passing) : kept;
     }
     Tensor stored = ModelWeights.requireFinite(kernels, counter, base.tensor(p.name(), shape));
-    if (shape.length == 2 || stored.dtype() == DType.F32) {
+    if (shape.length == 2) {
+      return matrices == null ? stored : cast(kernels, stored, matrices, passing);
+    }
+    return cast(kernels, stored, DType.F32, passing);
+  }
+
+  private static Tensor cast(Kernels kernels, Tensor stored, DType dtype, Arena passing) {
+    if (stored.dtype() == dtype) {
       return stored;
     }
-    Tensor widened = Tensor.allocate(passing, p.name(), DType.F32, shape);
-    kernels.cast(widened, stored);
-    return widened;
+    Tensor out = Tensor.allocate(passing, stored.name(), dtype, stored.shape());
+    kernels.cast(out, stored);
+    return out;
   }
 
   /** The file's time says when it was last used, for {@code hone cache}. */
@@ -198,6 +223,15 @@ public final class LayerCache implements WeightSource, AutoCloseable {
   @Override
   public boolean isChecked() {
     return true;
+  }
+
+  /** Bytes of the pieces that a device takes in. */
+  public BlobBytes blobs(ModelSpec spec) {
+    long layer = 0;
+    for (int i = 0; i < spec.layers(); i++) {
+      layer = Math.max(layer, file.blobBytes(layer(i)));
+    }
+    return new BlobBytes(layer, file.blobBytes(EMBEDDING), spec.tiedHead() ? 0 : file.blobBytes(HEAD));
   }
 
   public LayerCacheFile file() {

@@ -4,6 +4,7 @@ import dev.hone.data.MicroBatch;
 import dev.hone.kernel.Kernels;
 import dev.hone.model.ModelSpec;
 import dev.hone.model.Tuning;
+import dev.hone.plan.BlobBytes;
 import dev.hone.plan.Layout;
 import dev.hone.plan.Needs;
 import dev.hone.plan.Plan;
@@ -44,27 +45,43 @@ public final class Model implements AutoCloseable {
    */
   public static Model open(
       Kernels kernels, ModelSpec spec, WeightSource source, Tuning tuning, Storage storage, StepShape step) {
-    return new Model(kernels, spec, source, tuning, storage, step);
+    return new Model(kernels, spec, source, tuning, storage, step, Layout.outside(step.recompute()));
+  }
+
+  /**
+   * As {@link #open(Kernels, ModelSpec, WeightSource, Tuning, Storage, StepShape)} with the base's weights as a layout places them.
+   *
+   * @param cache with matrices in the device's dtype; must stay open as long as the model
+   */
+  public static Model open(
+      Kernels kernels, ModelSpec spec, LayerCache cache, Tuning tuning, Storage storage, StepShape step, Layout layout) {
+    return new Model(kernels, spec, cache, tuning, storage, step, layout);
   }
 
   /** The buffers that {@link #open} would take. */
   public static Plan plan(Kernels kernels, ModelSpec spec, Tuning tuning, StepShape step) {
+    return plan(kernels, spec, tuning, step, Layout.outside(step.recompute()), null);
+  }
+
+  private static Plan plan(
+      Kernels kernels, ModelSpec spec, Tuning tuning, StepShape step, Layout layout, BlobBytes blobs) {
     long crossEntropy =
         kernels.crossEntropyScratchBytes(step.tokens(), spec.hidden(), spec.vocab(), step.compute());
     long workspace = kernels.workspaceBytes(TrainingPlan.largest(spec, tuning, step));
-    return TrainingPlan.of(
-        spec, tuning, step, Layout.outside(step.recompute()), new Needs(crossEntropy, workspace, null));
+    return TrainingPlan.of(spec, tuning, step, layout, new Needs(crossEntropy, workspace, blobs));
   }
 
   private Model(
-      Kernels device, ModelSpec spec, WeightSource source, Tuning tuning, Storage storage, StepShape step) {
+      Kernels device, ModelSpec spec, WeightSource source, Tuning tuning, Storage storage, StepShape step, Layout layout) {
     this.spec = spec;
     this.step = step;
-    plan = plan(device, spec, tuning, step);
+    LayerCache cache = layout.weights() == Layout.Weights.ARENA ? (LayerCache) source : null;
+    plan = plan(device, spec, tuning, step, layout, cache == null ? null : cache.blobs(spec));
     Plan.Memory memory = plan.allocate(device.memory(), arena);
     kernels = ModelWeights.withWorkspace(device, memory);
     parameters = new Parameters(memory, arena, spec, tuning);
-    weights = new ModelWeights(kernels, source, spec, tuning, storage, memory, parameters, arena);
+    WeightSource placed = cache == null ? source : new ArenaBase(kernels, cache, spec, layout, memory, arena);
+    weights = new ModelWeights(kernels, placed, spec, tuning, storage, memory, parameters, arena);
     pass = new Pass(kernels, spec, weights, memory, arena);
     inputs = new BatchInputs(memory, arena);
     loss = memory.tensor("loss");
@@ -115,10 +132,12 @@ public final class Model implements AutoCloseable {
     double sum = forward(batch, true, dropoutSeed, inverseCount, labelSmoothing);
     pass.finalNormBackward();
     for (int layer = spec.layers() - 1; layer >= Math.max(lowestTrained, 0); layer--) {
+      weights.walk.before(layer);
       if (step.recompute() && layer < spec.layers() - 1) {
         pass.block(layer).recompute(pass.rope(), attentionSteps.get(layer), dropoutSeed);
       }
       pass.block(layer).backward(pass.rope(), inputs.docs(), attention.get(layer), layer > lowestTrained, dropoutSeed);
+      weights.walk.after(layer, layer > Math.max(lowestTrained, 0) ? layer - 1 : -1);
     }
     if (weights.embeddingGradient != null) {
       kernels.embeddingBackward(weights.embeddingGradient, pass.ids(), pass.scratch().d, spec.embeddingScale());
@@ -182,6 +201,7 @@ public final class Model implements AutoCloseable {
 
   @Override
   public void close() {
+    weights.walk.close();
     arena.close();
   }
 }

@@ -28,6 +28,7 @@ final class ModelWeights {
   final Norm finalNorm;
   final Tensor head;
   final Tensor headGradient;
+  final LayerWalk walk;
 
   private final Kernels kernels;
   private final WeightSource source;
@@ -45,8 +46,8 @@ final class ModelWeights {
     this.parameters = parameters;
     this.storage = storage;
     this.arena = arena;
-    nonFinite = Tensor.allocate(kernels.memory(), arena, "non_finite", DType.F64, 1);
-    quantizer = storage == Storage.AS_STORED ? null : new Quantizer(kernels, arena);
+    nonFinite = source.isChecked() ? null : Tensor.allocate(kernels.memory(), arena, "non_finite", DType.F64, 1);
+    quantizer = storage == Storage.AS_STORED || source.isPlaced() ? null : new Quantizer(kernels, arena);
     embedding = matrix("model.embed_tokens.weight", spec.vocab(), spec.hidden());
     embeddingGradient = gradient("model.embed_tokens.weight");
     Map<Integer, Map<Projection, Linear.Adapter>> adapters = adapters(tuning, memory);
@@ -55,7 +56,8 @@ final class ModelWeights {
       blocks.add(block(spec, layer, adapters.getOrDefault(layer, Map.of())));
     }
     finalNorm = norm("model.norm.weight", spec.hidden());
-    head = spec.tiedHead() ? embedding : matrix(spec.headName(), spec.vocab(), spec.hidden());
+    walk = source instanceof LayerWalk told ? told : LayerWalk.NONE;
+    head = spec.tiedHead() ? source instanceof ArenaBase placed ? placed.head(embedding) : embedding : matrix(spec.headName(), spec.vocab(), spec.hidden());
     headGradient = spec.tiedHead() ? embeddingGradient : gradient(spec.headName());
   }
 
@@ -94,7 +96,7 @@ final class ModelWeights {
       if (quantizer != null && weight.dtype().isFloat()) {
         weight = quantizer.quantise(weight, storage);
       } else {
-        weight = kernels.resident(weight, arena);
+        weight = resident(weight, arena);
       }
     }
     Tensor bias = spec.biases().contains(p) ? vector(module + ".bias", p.out(spec)) : null;
@@ -127,12 +129,16 @@ final class ModelWeights {
 
   private Tensor vector(String name, long n) {
     Tensor stored = finite(source.tensor(name, n));
-    return parameters.has(name) ? trained(name, stored) : kernels.resident(stored, arena);
+    return parameters.has(name) ? trained(name, stored) : resident(stored, arena);
   }
 
   private Tensor matrix(String name, long rows, long columns) {
     Tensor stored = finite(source.tensor(name, rows, columns));
-    return parameters.has(name) ? trained(name, stored) : kernels.resident(stored, arena);
+    return parameters.has(name) ? trained(name, stored) : resident(stored, arena);
+  }
+
+  private Tensor resident(Tensor stored, Arena lifetime) {
+    return source.isPlaced() ? stored : kernels.resident(stored, lifetime);
   }
 
   /** A damaged checkpoint is told apart from a diverging run here, before the first step. */

@@ -22,6 +22,7 @@ final class Pass {
   private final Tensor ids;
   private final Rope rope;
   private final Tensor finalRstd;
+  private final EmbeddingRows embedding;
   private final boolean ropeVaries;
   private int ropeLength;
 
@@ -37,6 +38,7 @@ final class Pass {
     ids = memory.tensor("batch.ids");
     rope = new Rope(memory.tensor("rope.cos"), memory.tensor("rope.sin"), memory.tensor("batch.positions"));
     finalRstd = memory.tensor("final.rstd");
+    embedding = new EmbeddingRows(kernels, weights.embedding, spec.embeddingScale(), ids, hidden(0), arena);
     int positions = (int) rope.cos().shape(0);
     ropeVaries = RopeTable.variesWithLength(spec.rope(), positions);
     rotate(positions);
@@ -70,9 +72,11 @@ final class Pass {
 
   /** Token ids to the last block's output. */
   void forward(List<Block.AttentionStep> attention, boolean training, long dropoutSeed) {
-    kernels.embeddingForward(hidden(0), ids, weights.embedding, spec.embeddingScale());
+    embedding.gather(hidden(0), ids);
     for (int layer = 0; layer < blocks.size(); layer++) {
+      weights.walk.before(layer);
       blocks.get(layer).forward(rope, attention.get(layer), training, dropoutSeed);
+      weights.walk.after(layer, layer + 1 < blocks.size() ? layer + 1 : -1);
     }
   }
 

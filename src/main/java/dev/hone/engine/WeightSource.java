@@ -11,6 +11,11 @@ public interface WeightSource {
   /** A linear layer's weight (out, in): as {@link #tensor}, or quantised where it is stored so. */
   Tensor weight(String name, long out, long in);
 
+  /** Whether tensors lie where the device's kernels read them already. */
+  default boolean isPlaced() {
+    return false;
+  }
+
   /** Whether every number is known to be finite already, so that nothing needs to be read to find out. */
   default boolean isChecked() {
     return false;

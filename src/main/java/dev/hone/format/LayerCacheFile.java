@@ -159,8 +159,12 @@ public final class LayerCacheFile {
     return entry(name).dtype();
   }
 
-  /** The blob of a segment, read-only, page-aligned. */
-  public MemorySegment blob(String segment) {
+  /** The blob of a segment, u8, read-only, page-aligned. */
+  public Tensor blob(String segment) {
+    return Tensor.of(arena, segment, DType.U8, bytes(segment), blobBytes(segment));
+  }
+
+  private MemorySegment bytes(String segment) {
     Segment s = segments.get(index(segment));
     return file.asSlice(s.offset(), s.bytes());
   }
@@ -185,14 +189,12 @@ public final class LayerCacheFile {
     return tensorIn(MemorySpace.HOST, arena, name, file.asSlice(s.offset(), s.bytes()));
   }
 
-  /**
-   * The tensor {@code name} inside a copy of its segment's blob.
-   *
-   * @param space where the copy lies
-   * @param holder has the tensor's descriptor
-   * @param blob the copy
-   */
-  public Tensor tensorIn(MemorySpace space, Arena holder, String name, MemorySegment blob) {
+  /** The tensor {@code name} inside a copy of its segment's blob, u8 in any memory; {@code holder} has its descriptor. */
+  public Tensor tensorIn(Arena holder, String name, Tensor blob) {
+    return tensorIn(blob.memory(), holder, name, blob.data());
+  }
+
+  private Tensor tensorIn(MemorySpace space, Arena holder, String name, MemorySegment blob) {
     Entry e = entry(name);
     MemorySegment data = slice(blob, e, "data");
     return switch (e.dtype()) {
@@ -234,11 +236,11 @@ public final class LayerCacheFile {
 
   /** Brings a segment's pages into memory; returns when they are there. */
   public void load(String segment) {
-    blob(segment).load();
+    bytes(segment).load();
   }
 
   /** Gives a segment's pages back to the system; they come again from the file when they are touched. */
   public void unload(String segment) {
-    blob(segment).unload();
+    bytes(segment).unload();
   }
 }

@@ -60,6 +60,14 @@ public interface Kernels extends AutoCloseable {
    */
   Tensor resident(Tensor stored, Arena arena);
 
+  /**
+   * Copies into slots beside the kernels, for devices with memory of their own.
+   *
+   * @param slots u8, in {@link #memory}
+   * @param ringBytes pinned host memory that a blob passes through, in two halves
+   */
+  BlobStream blobStream(List<Tensor> slots, long ringBytes);
+
   /** out (M,C) = scale * table[ids]; ids (M) i32; table (V,C). */
   void embeddingForward(Tensor out, Tensor ids, Tensor table, float scale);
 

@@ -32,6 +32,9 @@ public final class TrainingPlan {
   /** Each of the two pinned buffers through which weights travel: long beside the start of a copy, small beside a layer. */
   static final long RING = 16 << 20;
 
+  /** The ring as a whole. */
+  public static final long RING_BYTES = 2 * RING;
+
   /** The plan of a run. */
   public static Plan of(ModelSpec spec, Tuning tuning, StepShape step, Layout layout, Needs needs) {
     int last = spec.layers() - 1;

@@ -118,17 +118,17 @@ class LayerCacheTest {
     try (BaseModel base = BaseModel.open(GoldenModels.path("models/llama"));
         LayerCache cache = open(base, Storage.NF4_DOUBLE_QUANTISED);
         Arena arena = Arena.ofConfined()) {
-      var blob = cache.file().blob("layers.1");
-      var copy = arena.allocate(blob.byteSize(), 64).copyFrom(blob);
+      Tensor blob = cache.file().blob("layers.1");
+      Tensor copy = Tensor.allocate(arena, "copy", DType.U8, blob.bytes()).copyFrom(blob);
       String name = "model.layers.1.mlp.down_proj.weight";
       Tensor mapped = cache.file().tensor(name);
-      Tensor moved = cache.file().tensorIn(dev.hone.tensor.MemorySpace.HOST, arena, name, copy);
+      Tensor moved = cache.file().tensorIn(arena, name, copy);
       Tensor a = Tensor.allocate(arena, "a", DType.F32, mapped.shape());
       Tensor b = Tensor.allocate(arena, "b", DType.F32, mapped.shape());
       kernels.cast(a, mapped);
       kernels.cast(b, moved);
       assertThat(b.toFloats()).isEqualTo(a.toFloats());
-      assertThat(moved.data().address()).isBetween(copy.address(), copy.address() + copy.byteSize());
+      assertThat(moved.data().address()).isBetween(copy.data().address(), copy.data().address() + copy.bytes());
     }
   }
 

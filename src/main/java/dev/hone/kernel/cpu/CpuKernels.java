@@ -1,6 +1,7 @@
 package dev.hone.kernel.cpu;
 
 import dev.hone.kernel.Activation;
+import dev.hone.kernel.BlobStream;
 import dev.hone.kernel.Kernels;
 import dev.hone.kernel.NativeException;
 import dev.hone.tensor.DType;
@@ -10,6 +11,7 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.management.ManagementFactory;
 import java.nio.file.Path;
+import java.util.List;
 
 /**
  * The op contract on the CPU: each method hands its descriptors to the function of the same name in libhone, which checks and
@@ -148,6 +150,11 @@ public final class CpuKernels implements Kernels {
     }
     check(bytes < 0 ? 1 : 0);
     return bytes;
+  }
+
+  @Override
+  public BlobStream blobStream(List<Tensor> slots, long ringBytes) {
+    throw new UnsupportedOperationException("the CPU reads weights where they are mapped");
   }
 
   @Override

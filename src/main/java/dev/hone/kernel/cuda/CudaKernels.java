@@ -4,6 +4,7 @@ import dev.hone.config.Rivalry;
 import dev.hone.config.UserCache;
 import dev.hone.config.UserError;
 import dev.hone.kernel.Activation;
+import dev.hone.kernel.BlobStream;
 import dev.hone.kernel.Kernels;
 import dev.hone.tensor.DType;
 import dev.hone.tensor.MemorySpace;
@@ -139,6 +140,11 @@ public final class CudaKernels implements Kernels {
   @Override
   public Tensor resident(Tensor stored, Arena arena) {
     return conversions.resident(stored, arena);
+  }
+
+  @Override
+  public BlobStream blobStream(List<Tensor> slots, long ringBytes) {
+    return new CopyStream(stage.device(), slots, ringBytes);
   }
 
   @Override
