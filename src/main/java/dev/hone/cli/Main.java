@@ -1,6 +1,7 @@
 package dev.hone.cli;
 
 import dev.hone.config.TrainConfig;
+import dev.hone.config.Nearest;
 import dev.hone.config.UserError;
 import dev.hone.train.TrainListener;
 import java.io.BufferedReader;
@@ -86,8 +87,9 @@ public final class Main {
     String command = e.getCommandLine().getCommandSpec().qualifiedName();
     String what = e.getMessage();
     if (e instanceof UnmatchedArgumentException unmatched && !unmatched.isUnknownOption() && command.equals("hone")) {
-      what = "unknown command " + unmatched.getUnmatched().getFirst()
-          + unmatched.getSuggestions().stream().findFirst().map(s -> "; did you mean " + s + "?").orElse("");
+      String typed = unmatched.getUnmatched().getFirst();
+      what = "unknown command " + typed
+          + Nearest.to(typed, e.getCommandLine().getSubcommands().keySet()).map(s -> "; did you mean " + s + "?").orElse("");
     }
     err.println("hone: " + oneLine(what) + " (see `" + command + " --help`)");
     return USER_ERROR;

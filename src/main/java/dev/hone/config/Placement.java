@@ -1,5 +1,6 @@
 package dev.hone.config;
 
+import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.OptionalLong;
 
@@ -21,6 +22,23 @@ public record Placement(
       new Placement(
           Weights.AUTO, OptionalInt.empty(), Activations.AUTO, Where.AUTO, Where.AUTO, Where.AUTO, OptionalLong.empty(),
           OptionalLong.empty(), OptionalLong.empty());
+
+  /**
+   * The key of a choice that training does not make yet: there the base, the head and the optimiser's states lie in the device's
+   * memory, which is as large as it is. Empty when nothing of that kind is fixed.
+   */
+  public Optional<String> planOnly() {
+    return weights == Weights.STREAMED ? Optional.of("weight_placement")
+        : residentLayers.isPresent() ? Optional.of("resident_layers")
+        : activations != Activations.AUTO ? Optional.of("activation_placement")
+        : head == Where.HOST ? Optional.of("head_placement")
+        : embedding == Where.HOST ? Optional.of("embedding_placement")
+        : optimizer == Where.HOST ? Optional.of("optimizer_placement")
+        : vramLimit.isPresent() ? Optional.of("vram_limit")
+        : ramLimit.isPresent() ? Optional.of("ram_limit")
+        : pinnedLimit.isPresent() ? Optional.of("pinned_limit")
+        : Optional.empty();
+  }
 
   /** How frozen layers get to the kernels. */
   public enum Weights {

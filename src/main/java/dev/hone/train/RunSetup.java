@@ -49,8 +49,14 @@ final class RunSetup implements AutoCloseable {
    * Reads the weights; what trains starts fresh, from an adapter or from a checkpoint, as the config says.
    *
    * @param note hears what takes long
+   * @throws UserError when no device serves, a step does not fit, or a placement is asked for that training does not make
    */
   static RunSetup open(TrainConfig config, RunInputs inputs, Consumer<String> note) {
+    config.machine().placement().planOnly().ifPresent(key -> {
+      throw UserError.of(
+          "%s: %s is for `hone plan`: training keeps weights, head and optimiser states in the device's memory; remove it%s",
+          config.where(key), key, key.equals("activation_placement") ? ", or set gradient_checkpointing" : "");
+    });
     boolean full = config.method() == TrainConfig.Method.FULL;
     Devices.Use use = full ? Devices.Use.FULL_TRAINING : Devices.Use.ADAPTERS_OR_GENERATION;
     Kernels kernels = Devices.open(config.machine().device(), config.machine().threads(), use);

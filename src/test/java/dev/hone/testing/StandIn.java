@@ -54,27 +54,12 @@ public final class StandIn {
     return library;
   }
 
-  /** A counter of the stand-in, such as {@code peak_bytes} or {@code to_device_bytes}. */
-  public static long counter(String name) {
-    try (Arena arena = Arena.ofConfined()) {
-      MethodHandle counter =
-          Linker.nativeLinker().downcallHandle(
-              SymbolLookup.libraryLookup(library(), Arena.global()).find("standin_counter").orElseThrow(),
-              FunctionDescriptor.of(ValueLayout.JAVA_LONG, ValueLayout.ADDRESS));
-      return (long) counter.invokeExact(arena.allocateFrom(name));
-    } catch (RuntimeException | Error e) {
-      throw e;
-    } catch (Throwable e) {
-      throw new AssertionError("standin_counter", e);
-    }
-  }
-
   /** Opens a card of the given settings. */
   public static CudaKernels open(String settings) {
     return CudaKernels.open(library(settings).toString(), 0);
   }
 
-  /** One of the driver's counters, such as {@code launches}. */
+  /** One of the driver's counters, such as {@code launches} or {@code peak_bytes}. */
   public static long counter(String name) {
     MethodHandle counter =
         Linker.nativeLinker().downcallHandle(
