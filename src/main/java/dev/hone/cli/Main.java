@@ -1,7 +1,7 @@
 package dev.hone.cli;
 
-import dev.hone.config.TrainConfig;
 import dev.hone.config.Nearest;
+import dev.hone.config.TrainConfig;
 import dev.hone.config.UserError;
 import dev.hone.train.TrainListener;
 import java.io.BufferedReader;
