@@ -77,8 +77,8 @@ def report(root, entries):
   version = subprocess.run(["ptxas", "--version"], capture_output=True, text=True, check=True).stdout
   release = re.search(r"V([\d.]+)", version)[1]
   lines = ["# What ptxas makes of the PTX", "",
-           f"Written by `kernels/build.py --ptxas` with ptxas {release}: threads and bytes of shared memory of a block;",
-           f"for each card registers of a thread, spilled bytes in brackets (at most {SPILL_LIMIT}, but in `any` variants)."]
+           f"Written by `kernels/build.py --ptxas` with ptxas {release}. Threads and shared bytes of a block; for",
+           f"each card registers of a thread, spilled bytes in brackets: at most {SPILL_LIMIT}, `any` variants apart."]
   for tier, cards in TIER_CARDS.items():
     rows = [e for e in entries if e["tier"] == tier]
     if rows:
