@@ -1,0 +1,70 @@
+"""linear_fwd and linear_bwd_input against numpy: see check.py."""
+import numpy as np
+from driver import bf16, rounded, wide
+
+SHAPES = [(1, 8, 32), (7, 64, 64), (33, 136, 96), (130, 264, 320), (48, 520, 160), (150, 33, 70), (5, 17, 15),
+          (64, 130, 200), (70, 72, 200), (9, 40, 24)]
+NAN = np.uint16(0x7FC0)
+
+
+def fits(entry, **values):
+  """Whether the dims are multiples of what the entry wants."""
+  return all(v % entry["divisible"].get(name, 1) == 0 for name, v in values.items())
+
+
+def matrix(rng, rows, cols, ld=None):
+  """A random bf16 matrix whose rows are `ld` apart, NaN between them; and its values."""
+  x = np.full((rows, ld or cols), NAN)
+  x[:, :cols] = bf16(rng.standard_normal((rows, cols)))
+  return x, wide(x[:, :cols])
+
+
+def compare(got, exact, naive, factor):
+  """(worst error, allowed) of a result against float64, from what the naive one makes."""
+  return np.abs(got - exact).max(), factor * np.abs(naive - exact).max()
+
+
+def gap_kept(x, cols):
+  """0 when the NaN between the rows is still there."""
+  return float((x[:, cols:] != NAN).any()), 0.0
+
+
+def tiles(entry, M, N):
+  c = entry["consts"]
+  return (-(-M // c["BM"]) * -(-N // c["BN"]),)
+
+
+def forward(driver, entry):
+  rng = np.random.default_rng(1)
+  for M, N, K in SHAPES:
+    for ldy, biased in ((N, True), (N + 8, False)):
+      if not fits(entry, N=N, K=K, ldy=ldy):
+        continue
+      (x, xv), (w, wv) = matrix(rng, M, K), matrix(rng, N, K)
+      bias = rng.standard_normal(N).astype(np.float32) if biased else None
+      exact = xv @ wv.T + (bias if biased else 0)
+      naive = rounded(rounded(xv @ wv.T) + (bias if biased else 0))
+      y = driver.launch(entry, tiles(entry, M, N), y=np.full((M, ldy), NAN), x=x, w=w, bias=bias, M=M, N=N, K=K,
+                        ldy=ldy)["y"]
+      yield f"y {M}x{N}x{K}", *compare(wide(y[:, :N]), exact, naive, 2)
+      yield f"gap {M}x{N}x{K}", *gap_kept(y, N)
+
+
+def backward(driver, entry):
+  rng = np.random.default_rng(2)
+  for M, K, N in SHAPES:
+    for gap, accumulate in ((0, 0), (8, 1)):
+      lddy, lddx, ldw = N + gap, K + gap, K + gap
+      if not fits(entry, N=N, K=K, lddy=lddy, lddx=lddx, ldw=ldw):
+        continue
+      (dy, dyv), (w, wv) = matrix(rng, M, N, lddy), matrix(rng, N, K, ldw)
+      dx, old = matrix(rng, M, K, lddx) if accumulate else (np.full((M, lddx), NAN), 0)
+      exact = dyv @ wv + old
+      naive = rounded(rounded(dyv @ wv) + old)
+      dx = driver.launch(entry, tiles(entry, M, K), dx=dx, dy=dy, w=w, M=M, N=N, K=K, lddy=lddy, lddx=lddx, ldw=ldw,
+                         accumulate=accumulate)["dx"]
+      yield f"dx {M}x{N}x{K} accumulate {accumulate}", *compare(wide(dx[:, :K]), exact, naive, 3)
+      yield f"gap {M}x{N}x{K}", *gap_kept(dx, K)
+
+
+CHECKS = {"linear_fwd": forward, "linear_bwd_input": backward}

@@ -1,0 +1,108 @@
+"""
+y = x W^T + bias and dx = dy W over a bf16 weight, tensor cores, f32 sums.
+
+Forward.   y[m,n] = sum_k x[m,k] W[n,k] + bias[n]
+Backward.  y is linear in x: dL/dx[m,k] = sum_n dL/dy[m,n] dy[m,n]/dx[m,k] = sum_n dy[m,n] W[n,k], so dx = dy W.
+           W and the bias are frozen: no dW. accumulate != 0 adds to what dx holds (q, k and v share one dx; a weight
+           that is dequantised slab by slab comes as several products).
+Shapes.    x (M,K)   W (N,K), rows ldw apart in the backward   bias (N) f32 or null   y (M,N), rows ldy apart
+           dy (M,N), rows lddy apart   dx (M,K), rows lddx apart. Grid: one program a tile, ceil(M/BM) * ceil(N/BN)
+           forward, ceil(M/BM) * ceil(K/BN) backward.
+Memory.    a tile reads BM + BN rows of the inner dim: (BM + BN) * K * 2 bytes for 2 BM BN K operations, most of it from
+           L2 (tile_of). Saved: nothing besides x. Shared: (BM + BN) * BK * 2 bytes a stage, stages - 1 of them.
+Rounding.  products exact, sums in f32, the bias added in f32, one rounding to bf16 (after the sum with dx's old value).
+Mirrors.   src/main/c/linear.c - kernels/cuda/linear.cu (f16) - kernels/check.py
+
+Variants.  plain: the inner dim is a multiple of BK, no mask in the loop. `mask`: multiples of 8, 16-byte accesses under
+           a mask. `any`: every shape and alignment, element by element.
+"""
+import triton
+import triton.language as tl
+from tile import Entry, params, pointers, tile_of
+
+
+@triton.jit
+def linear_fwd(y, x, w, bias, M, N, K, ldy,
+               BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, GM: tl.constexpr, EXACT: tl.constexpr):
+  m0, n0 = tile_of(M, N, BM, BN, GM)
+  r = tl.arange(0, BM)
+  c = tl.arange(0, BN)
+  k = tl.arange(0, BK)
+  # Rows past the end read the last row instead of a mask; the store drops them.
+  x_row = tl.minimum(r, M - 1 - m0)[:, None]
+  w_row = tl.minimum(c, N - 1 - n0)[:, None]
+  x_tile = x + m0.to(tl.int64) * K + x_row * K + k[None, :]
+  w_tile = w + n0.to(tl.int64) * K + w_row * K + k[None, :]
+  acc = tl.zeros((BM, BN), tl.float32)
+  for k0 in range(0, K, BK):
+    if EXACT:
+      a = tl.load(x_tile)
+      b = tl.load(w_tile)
+    else:
+      inside = (k < K - k0)[None, :]
+      a = tl.load(x_tile, mask=inside, other=0.0)
+      b = tl.load(w_tile, mask=inside, other=0.0)
+    acc = tl.dot(a, tl.trans(b), acc)
+    x_tile += BK
+    w_tile += BK
+  biased = bias.to(tl.int64) != 0
+  acc += tl.load(bias + n0 + c, mask=(c < N - n0) & biased, other=0.0)[None, :]
+  out = y + m0.to(tl.int64) * ldy + n0 + r[:, None] * ldy + c[None, :]
+  tl.store(out, acc.to(tl.bfloat16), mask=(r < M - m0)[:, None] & (c < N - n0)[None, :])
+
+
+@triton.jit
+def linear_bwd_input(dx, dy, w, M, N, K, lddy, lddx, ldw, accumulate,
+                     BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, GM: tl.constexpr, EXACT: tl.constexpr):
+  m0, k0 = tile_of(M, K, BM, BN, GM)
+  r = tl.arange(0, BM)
+  c = tl.arange(0, BN)
+  n = tl.arange(0, BK)
+  wide = (c < K - k0)[None, :]
+  dy_tile = dy + m0.to(tl.int64) * lddy + tl.minimum(r, M - 1 - m0)[:, None] * lddy + n[None, :]
+  w_tile = w + k0 + n[:, None] * ldw + c[None, :]
+  acc = tl.zeros((BM, BN), tl.float32)
+  for n0 in range(0, N, BK):
+    if EXACT:
+      a = tl.load(dy_tile)
+      b = tl.load(w_tile, mask=wide, other=0.0)
+    else:
+      a = tl.load(dy_tile, mask=(n < N - n0)[None, :], other=0.0)
+      b = tl.load(w_tile, mask=(n < N - n0)[:, None] & wide, other=0.0)
+    acc = tl.dot(a, b, acc)
+    dy_tile += BK
+    w_tile += BK * ldw.to(tl.int64)
+  out = dx + m0.to(tl.int64) * lddx + k0 + r[:, None] * lddx + c[None, :]
+  inside = (r < M - m0)[:, None] & wide
+  acc += tl.load(out, mask=inside & (accumulate != 0), other=0.0).to(tl.float32)
+  tl.store(out, acc.to(tl.bfloat16), mask=inside)
+
+
+FORWARD = params("y:bf16* x:bf16* w:bf16* bias:fp32* M:i32 N:i32 K:i32 ldy:i32")
+BACKWARD = params("dx:bf16* dy:bf16* w:bf16* M:i32 N:i32 K:i32 lddy:i32 lddx:i32 ldw:i32 accumulate:i32")
+
+
+def entry(kernel, signature, inner, tile, warps, stages, kind):
+  bm, bn, bk = tile
+  dims = [d for d in signature if d[0] in "NKl"]
+  divisible = {**pointers(signature), **{d: 8 for d in dims}} if kind != "any" else {}
+  if kind == "exact":
+    divisible[inner] = bk
+  suffix = "" if kind == "exact" else "_" + kind
+  return Entry(kernel, f"t{bm}x{bn}x{bk}{suffix}", signature,
+               {"BM": bm, "BN": bn, "BK": bk, "GM": 8, "EXACT": int(kind == "exact")}, warps, stages, divisible)
+
+
+# (BM, BN, BK), warps, stages, kind. Every one fits the 99 KB of the GeForce cards.
+TILES = [
+    ((128, 256, 32), 8, 4, "exact"),
+    ((128, 128, 32), 4, 4, "exact"),
+    ((64, 128, 64), 4, 3, "exact"),
+    ((64, 64, 32), 4, 4, "mask"),
+    ((32, 64, 32), 4, 4, "mask"),
+    ((16, 64, 64), 4, 4, "mask"),
+    ((64, 64, 32), 4, 2, "any"),
+    ((16, 64, 32), 4, 2, "any"),
+]
+ENTRIES = [entry(linear_fwd, FORWARD, "K", *t) for t in TILES] + [
+    entry(linear_bwd_input, BACKWARD, "N", *t) for t in TILES]
