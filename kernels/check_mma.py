@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Numerics of the f16 tensor-core kernels (sm_75) against float64, through any libcuda: a GPU's or the stand-in driver.
 
     LIBCUDA=path/libcuda.so.1 python kernels/check_mma.py [linear lora attention ...]

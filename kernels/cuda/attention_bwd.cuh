@@ -129,44 +129,51 @@ __device__ __forceinline__ void attention_sweep(typename SHAPE::Shared &shared, 
 
     const int col = tile + part * SHAPE::OWN;
     const bool active = rows.see(col, SHAPE::OWN);
-    uint32_t p_operand[NT / 2][4], dx_operand[NT / 2][4];
+    /* lse and delta belong to the queries: to the lane's two rows, or to its two columns of each fragment */
+    const auto query_of = [&](int j, int e) {
+      return KEYS_KEPT ? col + 8 * j + 2 * t + e % 2 : block + warp % ROW_WARPS * 16 + g + 8 * (e / 2);
+    };
+    const auto of_query = [&](const float *values, int query) {
+      return query < a.M ? values[(int64_t)head * a.M + query] : 0;
+    };
+    float p[NT][4]; /* dp's factor in dx, once it is in `operand` */
+    uint32_t operand[NT / 2][4];
     if (active) {
-      /* lse and delta belong to the queries: the lane's two rows, or its two columns of each fragment */
-      float lse[KEYS_KEPT ? NT : 1][2], delta[KEYS_KEPT ? NT : 1][2];
-#pragma unroll
-      for (int i = 0; i < (KEYS_KEPT ? 2 * NT : 2); i++) {
-        const int query = KEYS_KEPT ? col + i / 2 * 8 + 2 * t + i % 2 : block + warp % ROW_WARPS * 16 + g + 8 * i;
-        const int64_t at = (int64_t)head * a.M + query;
-        lse[i / 2][i % 2] = query < a.M ? LOG2_E * a.lse[at] : 0;
-        delta[i / 2][i % 2] = query < a.M ? a.delta[at] : 0;
-      }
-      float p[NT][4], dx[NT][4];
       multiply_along<T>(p, first, stages.first[stage], part * SHAPE::OWN);
-      if (WANT_FIRST) multiply_along<T>(dx, second, stages.second[stage], part * SHAPE::OWN);
       const bool masked = rows.see_in_part(col, SHAPE::OWN);
+      float slope[NT][4];
 #pragma unroll
       for (int i = 0; i < NT * 4; i++) {
-        const int j = i / 4, e = i % 4, of = KEYS_KEPT ? j : 0, side = KEYS_KEPT ? e % 2 : e / 2;
-        const float tanh = to_score.tanh_of(p[j][e]);
-        float probability = fast_exp2(to_score.log2_of(p[j][e], tanh) - lse[of][side]);
+        const int j = i / 4, e = i % 4;
+        const float tanh = to_score.tanh_of(p[j][e]), lse = LOG2_E * of_query(a.lse, query_of(j, e));
+        p[j][e] = fast_exp2(to_score.log2_of(p[j][e], tanh) - lse);
         if (masked) {
           const Span own = rows.own[e / 2];
           const int at = col + 8 * j + 2 * t + e % 2;
-          if (at < own.from || at >= own.to) probability = 0;
+          if (at < own.from || at >= own.to) p[j][e] = 0;
         }
-        p[j][e] = probability;
-        if (WANT_FIRST) dx[j][e] = probability * (dx[j][e] - delta[of][side]) * (CAP ? 1 - tanh * tanh : 1);
+        slope[j][e] = CAP ? 1 - tanh * tanh : 1;
       }
-      if (WANT_FIRST) as_operand<T>(dx_operand, dx);
-      if (WANT_SECOND) as_operand<T>(p_operand, p);
+      if (WANT_SECOND) {
+        as_operand<T>(operand, p);
+        multiply_across<T>(second_sum, operand, stages.second[stage], part * SHAPE::OWN);
+      }
+#pragma unroll
+      for (int i = 0; i < NT * 4; i++) p[i / 4][i % 4] *= slope[i / 4][i % 4];
     }
     if (STAGES == 2 && more) {
       carrier.write(stages.first[stage ^ 1], moving_first(next_head), next_tile, 0);
       carrier.read(moving_second(next_head), next_tile, 0);
     }
-    if (active) {
-      if (WANT_FIRST) multiply_across<T>(first_sum, dx_operand, stages.first[stage], part * SHAPE::OWN);
-      if (WANT_SECOND) multiply_across<T>(second_sum, p_operand, stages.second[stage], part * SHAPE::OWN);
+    if (active && WANT_FIRST) {
+      float dp[NT][4];
+      multiply_along<T>(dp, second, stages.second[stage], part * SHAPE::OWN);
+#pragma unroll
+      for (int i = 0; i < NT * 4; i++) {
+        p[i / 4][i % 4] *= dp[i / 4][i % 4] - of_query(a.delta, query_of(i / 4, i % 4));
+      }
+      as_operand<T>(operand, p);
+      multiply_across<T>(first_sum, operand, stages.first[stage], part * SHAPE::OWN);
     }
     if (!more) break;
     if (STAGES == 2) {
@@ -197,7 +204,7 @@ __device__ __forceinline__ void attention_dq(T *dq, const Attention<T> &a) {
   attention_sweep<T, SHAPE, CAP, false, true, false>(*(typename SHAPE::Shared *)shared_bytes, dq, (T *)nullptr, a);
 }
 
-/* APART: a sweep each for dv and dk, 5 products of a tile instead of 4, where registers do not hold the sums of both. */
+/* APART: a sweep each for dv and dk, 5 products of a tile instead of 4; registers do not hold the sums of both. */
 template <class T, class SHAPE, bool CAP, bool APART>
 __device__ __forceinline__ void attention_dkv(T *dk, T *dv, const Attention<T> &a) {
   extern __shared__ __align__(128) unsigned char shared_bytes[];

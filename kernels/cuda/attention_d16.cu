@@ -17,5 +17,5 @@ constexpr int FWD_SHARED = 4096;
 constexpr int DQ_SHARED = 8192;
 constexpr int DKV_SHARED = 8192;
 
-HONE_ATTENTION(16, 0, 4, 4, 4, false);
-HONE_ATTENTION(16, 1, 4, 4, 4, false);
+HONE_ATTENTION(16, 0, 4, 3, 3, false);
+HONE_ATTENTION(16, 1, 4, 3, 3, false);

@@ -17,5 +17,5 @@ constexpr int FWD_SHARED = 8192;
 constexpr int DQ_SHARED = 16384;
 constexpr int DKV_SHARED = 8192;
 
-HONE_ATTENTION(32, 0, 4, 3, 4, false);
-HONE_ATTENTION(32, 1, 4, 3, 4, false);
+HONE_ATTENTION(32, 0, 3, 3, 3, false);
+HONE_ATTENTION(32, 1, 3, 3, 3, false);

@@ -128,19 +128,23 @@ enum Order {
 template <class TILE, Order ORDER, bool TRANSPOSED>
 struct Blocks {
   uint32_t row_address;
-  int chunk;
+  uint32_t chunk_bytes;
 
   /* the blocks' rows count from `row`, a multiple of 8 */
   __device__ __forceinline__ Blocks(const TILE &tile, int row) {
     int lane = threadIdx.x % WARP, low = lane & 7, middle = lane >> 3 & 1, high = lane >> 4;
     int down = low + 8 * (ORDER == ROWS_FIRST ? middle : high);
     row_address = (uint32_t)__cvta_generic_to_shared(&tile) + (row + down) * TILE::CHUNKS * 16;
-    chunk = (ORDER == ROWS_FIRST ? high : middle) ^ TILE::turn(down);
+    chunk_bytes = ((ORDER == ROWS_FIRST ? high : middle) ^ TILE::turn(down)) * 16;
   }
 
-  /* `row` is a multiple of 8 and `col` of 16, so that the permutation is an XOR of the lane's chunk with a constant */
+  /*
+   * `row` is a multiple of 8 and `col` of 16, so that the permutation is an XOR of the lane's chunk with the low bits
+   * of a constant: four addresses serve a row of any length, the rest are offsets in the instruction.
+   */
   __device__ __forceinline__ void read(uint32_t (&r)[4], int row, int col) const {
-    uint32_t address = row_address + row * TILE::CHUNKS * 16 + (chunk ^ col / CHUNK) * 16;
+    const int low = col / CHUNK & TILE::MASK, high = col / CHUNK - low;
+    const uint32_t address = row_address + (chunk_bytes ^ low * 16) + (row * TILE::CHUNKS + high) * 16;
     if (TRANSPOSED) ldmatrix_transposed(r, address);
     else ldmatrix(r, address);
   }

@@ -73,6 +73,8 @@ struct Transfer {
 
   /* rows row .. and columns col .. of the source */
   __device__ __forceinline__ void read(const SOURCE &source, int row, int col) {
+    /* Hides that `row` advances by a constant: else the compiler carries a 64-bit pointer a chunk through the loop. */
+    asm volatile("" : "+r"(row));
     if (source.wide) {
 #pragma unroll
       for (int i = 0; i < COUNT; i++) raw[i] = read_chunk<true>(source, i, row, col);
@@ -92,24 +94,30 @@ struct Transfer {
   __device__ __forceinline__ void write(TILE &tile, const SOURCE &source, int row, int col) const {
 #pragma unroll
     for (int i = 0; i < COUNT; i++) {
-      int at = threadIdx.x + i * THREADS, r, c;
-      place(source, at, r, c);
-      if (CHUNKS % THREADS == 0 || at < CHUNKS) tile.at(r, c) = source.finish(raw[i], row + r, col + c * CHUNK);
+      int r, c;
+      if (place(source, i, r, c)) tile.at(r, c) = source.finish(raw[i], row + r, col + c * CHUNK);
     }
   }
 
  private:
   template <bool WIDE>
   __device__ __forceinline__ typename SOURCE::Raw read_chunk(const SOURCE &source, int i, int row, int col) const {
-    int at = threadIdx.x + i * THREADS, r, c;
-    if (CHUNKS % THREADS != 0 && at >= CHUNKS) return {};
-    place(source, at, r, c);
+    int r, c;
+    if (!place(source, i, r, c)) return {};
     return source.template read<WIDE>(row + r, col + c * CHUNK);
   }
 
-  __device__ __forceinline__ static void place(const SOURCE &source, int at, int &row, int &chunk) {
-    if (source.down()) row = at % TILE::ROWS, chunk = at / TILE::ROWS;
-    else row = at / TILE::CHUNKS, chunk = at % TILE::CHUNKS;
+  /* where this thread's chunk i lies in the tile; false when the tile has no such chunk */
+  __device__ __forceinline__ static bool place(const SOURCE &source, int i, int &row, int &chunk) {
+    const int thread = threadIdx.x, at = thread + i * THREADS;
+    if (source.down()) {
+      row = at % TILE::ROWS, chunk = at / TILE::ROWS;
+    } else if (THREADS % TILE::CHUNKS == 0) { /* one column of chunks: addresses differ by constants */
+      row = thread / TILE::CHUNKS + i * (THREADS / TILE::CHUNKS), chunk = thread % TILE::CHUNKS;
+    } else {
+      row = at / TILE::CHUNKS, chunk = at % TILE::CHUNKS;
+    }
+    return CHUNKS % THREADS == 0 || at < CHUNKS;
   }
 };
 
