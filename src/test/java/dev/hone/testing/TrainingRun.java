@@ -87,9 +87,8 @@ public final class TrainingRun {
   }
 
   /**
-   * A run whose YAML will lie in {@code folder}: LoRA on {@code model}, on the CPU with one thread, nothing logged but each step, no
-   * plot, no
-   * checkpoints, output in {@code folder/out}.
+   * A run whose YAML will lie in {@code folder}: LoRA on {@code model}, on the CPU with one thread, nothing logged but each
+   * step, no plot, no checkpoints, output in {@code folder/out}.
    */
   public TrainingRun(Path folder, Path model, Path dataset) {
     this.folder = folder;
@@ -98,6 +97,22 @@ public final class TrainingRun {
     with("output_dir", folder.resolve("out").toAbsolutePath());
     with("device", "cpu").with("threads", 1).with("logging_steps", 1).with("save_strategy", "no").with("plot_loss", false);
     with("per_device_train_batch_size", 2);
+  }
+
+  /** The 20 steps of a committed golden model, with the settings that its reference was made with. */
+  public static TrainingRun golden(Path folder, String model) {
+    Path base = Golden.committed(model);
+    Path rows = TokenizedRows.golden(base.resolve("golden"), folder.resolve("rows.jsonl"));
+    return new TrainingRun(folder, base, rows)
+        .with("adapter_name_or_path", base.resolve("golden/adapter_init").toAbsolutePath())
+        .with("disable_shuffling", true)
+        .with("gradient_accumulation_steps", 2)
+        .with("learning_rate", "5e-3")
+        .with("lr_scheduler_type", "cosine")
+        .with("warmup_steps", 3)
+        .with("weight_decay", 0.01)
+        .with("max_grad_norm", 1.0)
+        .with("num_train_epochs", 1);
   }
 
   /** A copy with the same settings that writes to {@code folder/name}. */

@@ -6,7 +6,6 @@ import static org.assertj.core.api.Assertions.within;
 import com.fasterxml.jackson.databind.JsonNode;
 import dev.hone.testing.Golden;
 import dev.hone.testing.StandIn;
-import dev.hone.testing.TokenizedRows;
 import dev.hone.testing.TrainingRun;
 import java.nio.file.Path;
 import java.util.List;
@@ -24,20 +23,7 @@ class CardRunTest {
   @TempDir Path folder;
 
   private TrainingRun golden(String model, Path driver) {
-    Path base = Golden.committed(model);
-    Path rows = TokenizedRows.golden(base.resolve("golden"), folder.resolve("rows.jsonl"));
-    return new TrainingRun(folder, base, rows)
-        .with("device", "cuda")
-        .with("cuda_driver", driver.toAbsolutePath())
-        .with("adapter_name_or_path", base.resolve("golden/adapter_init").toAbsolutePath())
-        .with("disable_shuffling", true)
-        .with("gradient_accumulation_steps", 2)
-        .with("learning_rate", "5e-3")
-        .with("lr_scheduler_type", "cosine")
-        .with("warmup_steps", 3)
-        .with("weight_decay", 0.01)
-        .with("max_grad_norm", 1.0)
-        .with("num_train_epochs", 1);
+    return TrainingRun.golden(folder, model).with("device", "cuda").with("cuda_driver", driver.toAbsolutePath());
   }
 
   @ParameterizedTest

@@ -6,7 +6,6 @@ import static org.assertj.core.api.Assertions.within;
 import com.fasterxml.jackson.databind.JsonNode;
 import dev.hone.format.Checkpoint;
 import dev.hone.testing.Golden;
-import dev.hone.testing.TokenizedRows;
 import dev.hone.testing.TrainingRun;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -29,25 +28,10 @@ class GoldenRunTest {
 
   @TempDir Path folder;
 
-  private TrainingRun golden(String model) {
-    Path base = Golden.committed(model);
-    Path rows = TokenizedRows.golden(base.resolve("golden"), folder.resolve("rows.jsonl"));
-    return new TrainingRun(folder, base, rows)
-        .with("adapter_name_or_path", base.resolve("golden/adapter_init").toAbsolutePath())
-        .with("disable_shuffling", true)
-        .with("gradient_accumulation_steps", 2)
-        .with("learning_rate", "5e-3")
-        .with("lr_scheduler_type", "cosine")
-        .with("warmup_steps", 3)
-        .with("weight_decay", 0.01)
-        .with("max_grad_norm", 1.0)
-        .with("num_train_epochs", 1);
-  }
-
   @ParameterizedTest
   @ValueSource(strings = {"models/llama", "qlora/llama_nf4_dq"})
   void logsAndAdapterAreTheReferences(String model) {
-    TrainingRun run = golden(model);
+    TrainingRun run = TrainingRun.golden(folder, model);
     TrainingRun.Told told = run.run();
 
     Path golden = Golden.committed(model).resolve("golden");
@@ -77,7 +61,8 @@ class GoldenRunTest {
 
   @Test
   void theOutputFolderHasTheFilesAndKeysThatToolsRead() throws Exception {
-    TrainingRun run = golden("models/llama").with("max_steps", 4).with("plot_loss", true).with("save_strategy", "steps")
+    TrainingRun run = TrainingRun.golden(folder, "models/llama")
+        .with("max_steps", 4).with("plot_loss", true).with("save_strategy", "steps")
         .with("save_steps", 2).with("logging_steps", 2).with("val_size", 4).with("eval_strategy", "steps");
     TrainingRun.Told told = run.run();
     Path out = run.output();
@@ -126,7 +111,8 @@ class GoldenRunTest {
 
   @Test
   void fullFineTuningLeavesAModelThatTrainsOn() {
-    TrainingRun first = golden("models/llama").with("adapter_name_or_path", null).with("finetuning_type", "full")
+    TrainingRun first = TrainingRun.golden(folder, "models/llama")
+        .with("adapter_name_or_path", null).with("finetuning_type", "full")
         .with("learning_rate", "1e-3").with("num_train_epochs", 2);
     TrainingRun.Told told = first.run();
     assertThat(told.losses().getLast()).as("falls").isLessThan(told.losses().getFirst() - 0.5);
