@@ -85,9 +85,16 @@ final class Placer {
     Planner planner =
         new Planner(
             spec, tuning, UncachedBase.bytes(inputs.base(), storage, step.compute()), needs(), CardSpec.of(card),
-            limits(card, step), fixed);
+            limits(card, step), landed(fixed));
     Planner.Choice choice = planner.require(step, config.source().toString());
     return new Placed(choice.step(), choice.layout(), planner.reasons(choice));
+  }
+
+  private Placement landed(Placement p) {
+    return new Placement(
+        p.weights(), p.residentLayers(),
+        p.activations() == Placement.Activations.AUTO ? Placement.Activations.RECOMPUTE : p.activations(), Placement.Where.DEVICE,
+        p.embedding(), Placement.Where.DEVICE, p.vramLimit(), p.ramLimit(), p.pinnedLimit());
   }
 
   /** Only blobs of a file can travel again and again. */
