@@ -94,6 +94,8 @@ final class Keys {
       "rows (packed sequences with packing) of a micro-batch");
   static final Key<Integer> ACCUMULATION = honoured("gradient_accumulation_steps", Group.TRAINING, Kind.whole(1), "1",
       "micro-batches of an optimiser step; the loss is divided by the valid tokens of all of them");
+  static final Key<Boolean> AUTO_BATCH = honoured("auto_find_batch_size", Group.TRAINING, Kind.flag(), "false",
+      "choose the two keys above so that the run fits and is fastest; their product, the rows of an optimiser step, stays");
   static final Key<Double> LEARNING_RATE = honoured("learning_rate", Group.TRAINING, Kind.number(0, Double.MAX_VALUE),
       "5e-5",
       "peak learning rate");

@@ -37,6 +37,7 @@ final class RunSetup implements AutoCloseable {
   private final TrainConfig config;
   private final RunInputs inputs;
   private final Kernels kernels;
+  private final Batching batching;
   private final Batches batches;
   private final Batches evaluation;
   private final int totalSteps;
@@ -72,14 +73,15 @@ final class RunSetup implements AutoCloseable {
     this.inputs = inputs;
     this.kernels = kernels;
     ModelSpec spec = inputs.spec();
-    batches = inputs.batches();
-    evaluation = inputs.evaluationBatches();
-    totalSteps = config.schedule().maxSteps().orElseGet(() -> Math.toIntExact(batches.stepsFor(config.schedule().epochs())));
     PeftAdapter adapter = config.model().adapter().map(folder -> read(folder, spec)).orElse(null);
     boolean full = config.method() == TrainConfig.Method.FULL;
     peft = full ? null : adapter == null ? NewAdapter.config(config) : adapter.config();
     tuning = peft == null ? new Tuning.Full() : Adapters.tuning(spec, peft, dropout(adapter));
-    Placer.Placed placed = new Placer(config, inputs, kernels, tuning, storage()).place(batches, evaluation, note);
+    Placer.Placed placed = new Placer(config, inputs, kernels, tuning, storage()).place(note);
+    batching = placed.batching();
+    batches = inputs.batches(batching);
+    evaluation = inputs.evaluationBatches(batching);
+    totalSteps = config.schedule().maxSteps().orElseGet(() -> Math.toIntExact(batches.stepsFor(config.schedule().epochs())));
     step = placed.step();
     reasons = placed.reasons();
     fingerprint = fingerprint();
@@ -166,13 +168,12 @@ final class RunSetup implements AutoCloseable {
 
   /** What the order of the data and the dropout masks follow from, beside the step. */
   private Map<String, String> fingerprint() {
-    TrainConfig.Schedule s = config.schedule();
     return Map.of(
         "seed", Long.toString(config.seed()),
         "data_seed", Long.toString(config.data().shuffleSeed()),
         "disable_shuffling", Boolean.toString(!config.data().shuffle()),
-        "per_device_train_batch_size", Integer.toString(s.batch()),
-        "gradient_accumulation_steps", Integer.toString(s.accumulation()),
+        "per_device_train_batch_size", Integer.toString(batching.rows()),
+        "gradient_accumulation_steps", Integer.toString(batching.accumulation()),
         "dataset checksum", checksum(inputs.data().train()));
   }
 
@@ -218,8 +219,8 @@ final class RunSetup implements AutoCloseable {
         + inputs.data().template().map(t -> "; template " + t.name()).orElse(""));
     lines.add(
         format(
-            "steps    %d of %d x %d rows, %.2f epochs", totalSteps, config.schedule().accumulation(),
-            config.schedule().batch(), batches.epochAfter(totalSteps)));
+            "steps    %d of %d x %d rows%s, %.2f epochs", totalSteps, batching.accumulation(), batching.rows(),
+            config.schedule().autoBatch() ? " (auto_find_batch_size)" : "", batches.epochAfter(totalSteps)));
     lines.add("memory   " + size(model.plan().arenaBytes()) + " of buffers: " + kinds(model.plan())
         + (step.recompute() ? "; activations recomputed in backward" : ""));
     if (!reasons.isEmpty()) {
@@ -274,6 +275,10 @@ final class RunSetup implements AutoCloseable {
 
   Model model() {
     return model;
+  }
+
+  Batching batching() {
+    return batching;
   }
 
   Batches batches() {
