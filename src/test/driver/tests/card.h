@@ -1,7 +1,9 @@
 // A card with one context for a test, and short ways to run PTX on it.
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <limits>
 #include <random>
 
 #include "check.h"
@@ -72,7 +74,8 @@ std::vector<T> edges(unsigned seed) {
   for (T& value : values) {
     const u64 bits = random();
     if constexpr (std::is_floating_point_v<T>) {
-      value = static_cast<T>((static_cast<double>(bits >> 11) * 0x1p-53 - 0.5) * std::exp2(static_cast<double>(bits % 40) - 20));
+      const double fraction = static_cast<double>(bits >> 11) * 0x1p-53 - 0.5;
+      value = static_cast<T>(fraction * std::exp2(static_cast<double>(bits % 40) - 20));
     } else {
       value = static_cast<T>(bits >> (bits % (8 * sizeof(T))));
     }

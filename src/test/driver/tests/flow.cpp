@@ -127,8 +127,8 @@ TEST(special_registers_of_a_grid) {
       "mov.u32 %r5, %nctaid.y; mad.lo.u32 %r6, %r3, %r5, %r2; mad.lo.u32 %r6, %r6, %r4, %r1;\n"
       "mov.u32 %r7, %tid.y; mov.u32 %r8, %ntid.x; mad.lo.u32 %r7, %r7, %r8, %r0; mov.u32 %r9, %ntid.y;\n"
       "mul.lo.u32 %r10, %r8, %r9; mad.lo.u32 %r11, %r6, %r10, %r7; mov.u32 %r12, %laneid; mov.u32 %r13, %warpid;\n"
-      "mad.lo.u32 %r14, %r13, 32, %r12; sub.u32 %r15, %r14, %r7; add.u32 %r15, %r15, %r11; mov.u32 %r16, %lanemask_lt;\n"
-      "popc.b32 %r17, %r16; sub.u32 %r17, %r17, %r12; add.u32 %r15, %r15, %r17;\n"
+      "mad.lo.u32 %r14, %r13, 32, %r12; sub.u32 %r15, %r14, %r7; add.u32 %r15, %r15, %r11;\n"
+      "mov.u32 %r16, %lanemask_lt; popc.b32 %r17, %r16; sub.u32 %r17, %r17, %r12; add.u32 %r15, %r15, %r17;\n"
       "mad.wide.u32 %rd5, %r11, 4, %rd1; st.global.u32 [%rd5], %r15;";
   TestCard card;
   const u32 all = 3 * 2 * 2 * 5 * 7;

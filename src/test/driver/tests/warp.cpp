@@ -100,7 +100,8 @@ void matches(const std::string& bits) {
     want.push_back(mask);
   }
   equal("any", lanes<u32, T>("match.any.sync.b" + bits + " %d, %a, -1;", value), want);
-  const std::string all = "match.all.sync.b" + bits + " %r1|%p1, %a, -1; selp.u32 %r2, 1, 0, %p1; xor.b32 %d, %r1, %r2;";
+  const std::string all = "match.all.sync.b" + bits + " %r1|%p1, %a, -1;\n"
+                          "selp.u32 %r2, 1, 0, %p1; xor.b32 %d, %r1, %r2;";
   equal("all, not", lanes<u32, T>(all, value), std::vector<u32>(kLanes, 0));
   equal("all", lanes<u32, T>(all, std::vector<T>(kLanes, T(5))), std::vector<u32>(kLanes, kAllMembers ^ 1));
 }
