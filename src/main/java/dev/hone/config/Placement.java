@@ -35,7 +35,6 @@ public record Placement(
         : embedding == Where.HOST ? Optional.of("embedding_placement")
         : optimizer == Where.HOST ? Optional.of("optimizer_placement")
         : vramLimit.isPresent() ? Optional.of("vram_limit")
-        : ramLimit.isPresent() ? Optional.of("ram_limit")
         : pinnedLimit.isPresent() ? Optional.of("pinned_limit")
         : Optional.empty();
   }

@@ -225,6 +225,11 @@ public final class LayerCache implements WeightSource, AutoCloseable {
     return true;
   }
 
+  @Override
+  public boolean isMapped() {
+    return true;
+  }
+
   /** Bytes of the pieces that a device takes in. */
   public BlobBytes blobs(ModelSpec spec) {
     long layer = 0;

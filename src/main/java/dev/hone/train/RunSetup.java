@@ -7,8 +7,10 @@ import dev.hone.data.Example;
 import dev.hone.engine.AdapterStart;
 import dev.hone.engine.Adapters;
 import dev.hone.engine.LayerCache;
+import dev.hone.engine.MappedBase;
 import dev.hone.engine.Model;
 import dev.hone.engine.Storage;
+import dev.hone.engine.WeightSource;
 import dev.hone.format.PeftAdapter;
 import dev.hone.format.PeftConfig;
 import dev.hone.kernel.Kernels;
@@ -20,6 +22,7 @@ import dev.hone.model.Tuning;
 import dev.hone.plan.Plan;
 import dev.hone.plan.StepShape;
 import dev.hone.tensor.DType;
+import dev.hone.tensor.MemorySpace;
 import java.lang.foreign.Arena;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -31,6 +34,9 @@ import java.util.zip.CRC32C;
 
 /** A run made ready: the model opened with what trains on it, the data in batches, the steps counted. */
 final class RunSetup implements AutoCloseable {
+  /** Memory of a run beside its buffers and its base: Java, tokenizer, rows, libhone. Measured at most 230 MB; docs/memory.md. */
+  private static final long OUTSIDE = 256L << 20;
+
   private final TrainConfig config;
   private final RunInputs inputs;
   private final Kernels kernels;
@@ -85,7 +91,7 @@ final class RunSetup implements AutoCloseable {
     cache = cache(note);
     Model opened = null;
     try {
-      opened = Model.open(kernels, spec, cache == null ? inputs.base() : cache, tuning, storage(), step);
+      opened = Model.open(kernels, spec, source(note), tuning, storage(), step);
       model = opened;
       start = start(adapter);
     } catch (RuntimeException | Error e) {
@@ -105,6 +111,23 @@ final class RunSetup implements AutoCloseable {
     try (CpuKernels host = new CpuKernels()) {
       return LayerCache.open(host, inputs.base(), storage(), config.model().layerCache().get(), note);
     }
+  }
+
+  /** The base's weights; on the CPU with their pages let go of and read ahead where memory does not take them all. */
+  private WeightSource source(Consumer<String> note) {
+    WeightSource source = cache == null ? inputs.base() : cache;
+    boolean readWhereMapped = source.isMapped() && tuning instanceof Tuning.Lora && (cache != null || storage() == Storage.AS_STORED);
+    if (!readWhereMapped || kernels.memory() != MemorySpace.HOST) {
+      return source;
+    }
+    long memory = config.machine().placement().ramLimit().orElse(kernels.memoryBytes() / 4 * 3);
+    MappedBase mapped = new MappedBase(source, inputs.spec(), memory - bytes(step) - OUTSIDE);
+    if (mapped.residentLayers() < inputs.spec().layers()) {
+      note.accept(format(
+          "the base's %s do not fit in %s beside the step: %d of %d layers stay in memory, the others are read as they are needed",
+          size(mapped.mappedBytes()), size(memory), mapped.residentLayers(), inputs.spec().layers()));
+    }
+    return mapped;
   }
 
   private void closeCache() {
