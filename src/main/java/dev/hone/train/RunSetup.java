@@ -34,7 +34,7 @@ import java.util.zip.CRC32C;
 
 /** A run made ready: the model opened with what trains on it, the data in batches, the steps counted. */
 final class RunSetup implements AutoCloseable {
-  /** Memory of a run beside its buffers and its base: Java, tokenizer, rows, libhone. Measured at most 230 MB; docs/memory.md. */
+  /** Memory of a run beside its buffers and its base: Java, tokenizer, rows, libhone. Measured 190 to 215 MB. */
   private static final long OUTSIDE = 256L << 20;
 
   private final TrainConfig config;
@@ -170,13 +170,19 @@ final class RunSetup implements AutoCloseable {
         new StepShape(
             compute, false, Math.max(train.tokens(), held.tokens()), Math.max(train.documents(), held.documents()), positions);
     StepShape recompute = new StepShape(compute, true, keep.tokens(), keep.documents(), positions);
-    long memory = kernels.memoryBytes();
+    long memory = memory();
     return switch (config.machine().recompute()) {
       case ON -> requireRoom(recompute, memory);
       case OFF -> requireRoom(keep, memory);
       // Half of the memory is left to weights, page cache and the person's other programs.
       case AUTO -> bytes(keep) <= memory / 2 ? keep : requireRoom(recompute, memory);
     };
+  }
+
+  /** Bytes that the run may take of the memory in which it computes. */
+  private long memory() {
+    boolean limited = kernels.memory() == MemorySpace.HOST;
+    return limited ? config.machine().placement().ramLimit().orElse(kernels.memoryBytes()) : kernels.memoryBytes();
   }
 
   private StepShape requireRoom(StepShape shape, long memory) {
