@@ -149,6 +149,8 @@ public final class LayerCache implements BaseBlobs, AutoCloseable {
   static LayerCacheWriter.Content content(
       Kernels kernels, BaseModel base, Storage storage, DType matrices, Predicate<String> wanted) {
     return writer -> {
+      // What has been read is let go of, so that a checkpoint larger than memory passes through it.
+      WeightSource source = base.isMapped() ? new MappedBase(base, base.spec(), 0) : base;
       String segment = "";
       for (ParameterShape p : ParameterShape.ofModel(base.spec())) {
         if (!wanted.test(segment(p.name()))) {
@@ -159,7 +161,7 @@ public final class LayerCache implements BaseBlobs, AutoCloseable {
           writer.segment(segment);
         }
         try (Arena passing = Arena.ofShared()) {
-          writer.add(tensor(kernels, base, storage, matrices, p, passing));
+          writer.add(tensor(kernels, source, storage, matrices, p, passing));
         }
       }
     };
@@ -180,15 +182,15 @@ public final class LayerCache implements BaseBlobs, AutoCloseable {
 
   /** One weight in its cached form; what is made for it lives in {@code passing}. */
   private static Tensor tensor(
-      Kernels kernels, BaseModel base, Storage storage, DType matrices, ParameterShape p, Arena passing) {
+      Kernels kernels, WeightSource source, Storage storage, DType matrices, ParameterShape p, Arena passing) {
     long[] shape = p.shape().stream().mapToLong(Long::longValue).toArray();
     Tensor counter = Tensor.allocate(passing, "non_finite", DType.F64, 1);
     if (shape.length == 2 && p.name().startsWith("model.layers.")) {
-      Tensor weight = ModelWeights.requireFinite(kernels, counter, base.weight(p.name(), shape[0], shape[1]));
+      Tensor weight = ModelWeights.requireFinite(kernels, counter, source.weight(p.name(), shape[0], shape[1]));
       Tensor kept = new Quantizer(kernels, passing).quantise(weight, storage);
       return kept.dtype().isFloat() && matrices != null ? cast(kernels, kept, matrices, passing) : kept;
     }
-    Tensor stored = ModelWeights.requireFinite(kernels, counter, base.tensor(p.name(), shape));
+    Tensor stored = ModelWeights.requireFinite(kernels, counter, source.tensor(p.name(), shape));
     if (shape.length == 2) {
       return matrices == null ? stored : cast(kernels, stored, matrices, passing);
     }
@@ -234,6 +236,11 @@ public final class LayerCache implements BaseBlobs, AutoCloseable {
   /** The numbers were looked at when the file was made. */
   @Override
   public boolean isChecked() {
+    return true;
+  }
+
+  @Override
+  public boolean isMapped() {
     return true;
   }
 

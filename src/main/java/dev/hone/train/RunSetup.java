@@ -1,25 +1,21 @@
 package dev.hone.train;
 
+import dev.hone.config.Sizes;
 import dev.hone.config.TrainConfig;
 import dev.hone.config.UserError;
 import dev.hone.data.Batches;
 import dev.hone.data.Example;
 import dev.hone.engine.AdapterStart;
 import dev.hone.engine.Adapters;
-import dev.hone.engine.BaseBlobs;
-import dev.hone.engine.LayerCache;
 import dev.hone.engine.Model;
 import dev.hone.engine.Storage;
-import dev.hone.engine.UncachedBase;
 import dev.hone.format.PeftAdapter;
 import dev.hone.format.PeftConfig;
 import dev.hone.kernel.Kernels;
-import dev.hone.kernel.cpu.CpuKernels;
 import dev.hone.kernel.device.Devices;
 import dev.hone.model.ModelSpec;
 import dev.hone.model.ParameterShape;
 import dev.hone.model.Tuning;
-import dev.hone.plan.Layout;
 import dev.hone.plan.Plan;
 import dev.hone.plan.StepShape;
 import dev.hone.tensor.DType;
@@ -45,7 +41,7 @@ final class RunSetup implements AutoCloseable {
   private final Tuning tuning;
   private final StepShape step;
   private final List<String> reasons;
-  private final LayerCache cache;
+  private final RunBase base;
   private final Model model;
   private final Map<String, String> fingerprint;
   private final Snapshot.Start start;
@@ -85,45 +81,18 @@ final class RunSetup implements AutoCloseable {
     step = placed.step();
     reasons = placed.reasons();
     fingerprint = fingerprint();
-    cache = cache(placed.layout(), note);
+    base = RunBase.open(config, inputs, storage(), placed, note);
     Model opened = null;
     try {
-      opened = open(spec, placed.layout());
+      opened = base.model(kernels, tuning, note);
       model = opened;
       start = start(adapter);
     } catch (RuntimeException | Error e) {
       if (opened != null) {
         opened.close();
       }
-      closeCache();
+      base.close();
       throw e;
-    }
-  }
-
-  private Model open(ModelSpec spec, Layout layout) {
-    if (layout.weights() == Layout.Weights.OUTSIDE) {
-      return Model.open(kernels, spec, cache == null ? inputs.base() : cache, tuning, storage(), step);
-    }
-    BaseBlobs blobs = cache == null ? new UncachedBase(inputs.base(), storage(), step.compute()) : cache;
-    return Model.open(kernels, spec, blobs, tuning, storage(), step, layout);
-  }
-
-  /** The base in a file: quantised where the config wants it so, or whatever travels to a card; null where none is wanted. */
-  private LayerCache cache(Layout layout, Consumer<String> note) {
-    boolean onCard = layout.weights() == Layout.Weights.ARENA;
-    boolean travels = onCard && (layout.streams(inputs.spec().layers()) || !layout.head());
-    if (config.model().layerCache().isEmpty() || storage() == Storage.AS_STORED && !travels) {
-      return null;
-    }
-    try (CpuKernels host = new CpuKernels()) {
-      DType matrices = onCard ? step.compute() : null;
-      return LayerCache.open(host, inputs.base(), storage(), matrices, config.model().layerCache().get(), note);
-    }
-  }
-
-  private void closeCache() {
-    if (cache != null) {
-      cache.close();
     }
   }
 
@@ -221,7 +190,7 @@ final class RunSetup implements AutoCloseable {
         format(
             "steps    %d of %d x %d rows%s, %.2f epochs", totalSteps, batching.accumulation(), batching.rows(),
             config.schedule().autoBatch() ? " (auto_find_batch_size)" : "", batches.epochAfter(totalSteps)));
-    lines.add("memory   " + size(model.plan().arenaBytes()) + " of buffers: " + kinds(model.plan())
+    lines.add("memory   " + Sizes.text(model.plan().arenaBytes()) + " of buffers: " + kinds(model.plan())
         + (step.recompute() ? "; activations recomputed in backward" : ""));
     if (!reasons.isEmpty()) {
       lines.add("places   " + String.join("; ", reasons));
@@ -241,7 +210,7 @@ final class RunSetup implements AutoCloseable {
     List<String> parts = new ArrayList<>();
     plan.bytesByKind().forEach((kind, bytes) -> {
       if (bytes > 0) {
-        parts.add(kind.title() + " " + size(bytes));
+        parts.add(kind.title() + " " + Sizes.text(bytes));
       }
     });
     return String.join(", ", parts);
@@ -253,11 +222,6 @@ final class RunSetup implements AutoCloseable {
 
   private static String count(long n) {
     return n < 1_000_000 ? format("%.1fK", n / 1e3) : n < 1_000_000_000 ? format("%.1fM", n / 1e6) : format("%.2fB", n / 1e9);
-  }
-
-  private static String size(long bytes) {
-    return bytes < 1 << 20 ? format("%.0f KiB", bytes / 1024.0)
-        : bytes < 1 << 30 ? format("%.1f MiB", bytes / 1048576.0) : format("%.2f GiB", bytes / 1073741824.0);
   }
 
   private static String format(String pattern, Object... values) {
@@ -305,7 +269,7 @@ final class RunSetup implements AutoCloseable {
   @Override
   public void close() {
     model.close();
-    closeCache();
+    base.close();
     kernels.close();
   }
 }

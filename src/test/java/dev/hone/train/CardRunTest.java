@@ -43,6 +43,21 @@ class CardRunTest {
     System.out.printf("%s %s: 20 losses within %.2f %% of the reference's%n", card, model, 100 * worst);
   }
 
+  /** quantization_bit: 8 on a card against the same setting on the CPU. */
+  @ParameterizedTest
+  @CsvSource({"cc=8.0", "cc=7.5"})
+  void anInt8BaseFollowsTheCpu(String card) {
+    List<Double> want =
+        TrainingRun.golden(folder, "models/llama").with("quantization_bit", 8).with("layer_cache", false).to("cpu").run().losses();
+    List<Double> got =
+        golden("models/llama", StandIn.library(card)).with("quantization_bit", 8)
+            .with("layer_cache_dir", folder.resolve("cache").toAbsolutePath()).to("card").run().losses();
+    assertThat(got).hasSameSizeAs(want);
+    for (int i = 0; i < want.size(); i++) {
+      assertThat(got.get(i)).as("step %d", i + 1).isCloseTo(want.get(i), within(LOSS * want.get(i)));
+    }
+  }
+
   @ParameterizedTest
   @CsvSource({"cc=8.0", "cc=7.5"})
   void aResumedRunEndsInTheSameBits(String card) {

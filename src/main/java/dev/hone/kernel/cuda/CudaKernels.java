@@ -405,7 +405,7 @@ public final class CudaKernels implements Kernels {
 
   @Override
   public void int8Quantize(Tensor codes, Tensor scale, Tensor w) {
-    throw Args.bad("int8_quantize: bases are quantised to int8 on the host");
+    conversions.int8Quantize(codes, scale, w);
   }
 
   @Override
