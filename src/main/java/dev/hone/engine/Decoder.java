@@ -62,7 +62,7 @@ public final class Decoder implements AutoCloseable {
     Plan plan = InferencePlan.of(spec, tuning, step, borrowed == null, workspace);
     Plan.Memory memory = plan.allocate(device.memory(), arena);
     kernels = ModelWeights.withWorkspace(device, memory);
-    parameters = borrowed == null ? new Parameters(memory, arena, spec, tuning) : null;
+    parameters = borrowed == null ? new Parameters(memory, arena, spec, tuning, step.moments()) : null;
     weights =
         borrowed == null
             ? new ModelWeights(kernels, source, spec, tuning, storage, memory, parameters, arena)

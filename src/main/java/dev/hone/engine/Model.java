@@ -79,7 +79,7 @@ public final class Model implements AutoCloseable {
     plan = plan(device, spec, tuning, step, layout, cache == null ? null : cache.blobs(spec));
     Plan.Memory memory = plan.allocate(device.memory(), arena);
     kernels = ModelWeights.withWorkspace(device, memory);
-    parameters = new Parameters(memory, arena, spec, tuning);
+    parameters = new Parameters(memory, arena, spec, tuning, step.moments());
     WeightSource placed = cache == null ? source : new ArenaBase(kernels, cache, spec, layout, memory, arena);
     weights = new ModelWeights(kernels, placed, spec, tuning, storage, memory, parameters, arena);
     pass = new Pass(kernels, spec, weights, memory, arena);

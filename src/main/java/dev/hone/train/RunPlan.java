@@ -43,7 +43,9 @@ public final class RunPlan {
                 (float) config.lora().dropout());
     int rows = config.schedule().batch();
     int length = config.data().cutoffLength();
-    step = new StepShape(DType.BF16, true, Math.multiplyExact(rows, length), rows, length);
+    step =
+        new StepShape(DType.BF16, true, Math.multiplyExact(rows, length), rows, length)
+            .withMoments(config.optimizer().moments());
   }
 
   public ModelSpec spec() {
@@ -97,7 +99,8 @@ public final class RunPlan {
   /** The buffers of training on the CPU, recomputing or not. */
   public Plan onCpu(boolean recompute) {
     DType compute = config.model().computeDtype() == TrainConfig.ComputeDtype.BF16 ? DType.BF16 : DType.F32;
-    StepShape shape = new StepShape(compute, recompute, step.tokens(), step.documents(), step.positions());
+    StepShape shape =
+        new StepShape(compute, recompute, step.tokens(), step.documents(), step.positions(), step.moments());
     try (CpuKernels kernels = new CpuKernels()) {
       long crossEntropy = kernels.crossEntropyScratchBytes(shape.tokens(), spec.hidden(), spec.vocab(), compute);
       long workspace = kernels.workspaceBytes(TrainingPlan.largest(spec, tuning, shape));

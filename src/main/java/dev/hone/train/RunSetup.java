@@ -1,5 +1,6 @@
 package dev.hone.train;
 
+import dev.hone.config.Moments;
 import dev.hone.config.TrainConfig;
 import dev.hone.config.UserError;
 import dev.hone.data.Batches;
@@ -145,8 +146,9 @@ final class RunSetup implements AutoCloseable {
         kernels.computeDtype(config.model().computeDtype() == TrainConfig.ComputeDtype.BF16 ? DType.BF16 : DType.F32);
     StepShape keep =
         new StepShape(
-            compute, false, Math.max(train.tokens(), held.tokens()), Math.max(train.documents(), held.documents()), positions);
-    StepShape recompute = new StepShape(compute, true, keep.tokens(), keep.documents(), positions);
+            compute, false, Math.max(train.tokens(), held.tokens()), Math.max(train.documents(), held.documents()), positions,
+            config.optimizer().moments());
+    StepShape recompute = keep.withRecompute(true);
     long memory = kernels.memoryBytes();
     return switch (config.machine().recompute()) {
       case ON -> requireRoom(recompute, memory);
@@ -239,9 +241,9 @@ final class RunSetup implements AutoCloseable {
             activations()));
     lines.add(
         format(
-            "trains   %s, %s parameters (%.2f %% of the model)",
+            "trains   %s, %s parameters (%.2f %% of the model)%s",
             peft == null ? "everything" : "LoRA r " + peft.rank() + ", alpha " + trim(peft.alpha()), count(trained),
-            100.0 * trained / spec.parameters()));
+            100.0 * trained / spec.parameters(), step.moments() == Moments.EIGHT_BIT ? ", AdamW's moments in 8 bits" : ""));
     lines.add("data     " + inputs.data().report().summary()
         + inputs.data().template().map(t -> "; template " + t.name()).orElse(""));
     lines.add(
