@@ -71,7 +71,8 @@ public final class Model implements AutoCloseable {
     return TrainingPlan.of(spec, tuning, step, layout, new Needs(crossEntropy, workspace, blobs));
   }
 
-  private Model(
+  /** @param source of {@link Layout.Weights#ARENA} a cache */
+  Model(
       Kernels device, ModelSpec spec, WeightSource source, Tuning tuning, Storage storage, StepShape step, Layout layout) {
     this.spec = spec;
     this.step = step;
@@ -202,6 +203,7 @@ public final class Model implements AutoCloseable {
   @Override
   public void close() {
     weights.walk.close();
+    parameters.close();
     arena.close();
   }
 }

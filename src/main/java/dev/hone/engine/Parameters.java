@@ -7,6 +7,7 @@ import dev.hone.model.ParameterShape;
 import dev.hone.model.Tuning;
 import dev.hone.plan.ParameterGroup;
 import dev.hone.plan.Plan;
+import dev.hone.tensor.DType;
 import dev.hone.tensor.Tensor;
 import java.lang.foreign.Arena;
 import java.util.ArrayList;
@@ -14,7 +15,10 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 
-/** What a run trains: named f32 tensors over the flat buffers of their {@link ParameterGroup}s. */
+/**
+ * What a run trains: named f32 tensors over the flat buffers of their {@link ParameterGroup}s. Values and gradients are the device's; so are
+ * AdamW's moments and its step, unless the plan has the moments on the host.
+ */
 public final class Parameters {
 
   /**
@@ -42,17 +46,26 @@ public final class Parameters {
   private final Map<String, Parameter> byName = new LinkedHashMap<>();
   private final List<Group> groups = new ArrayList<>();
   private final Tensor sum;
+  private final HostStep hostStep;
 
   Parameters(Plan.Memory memory, Arena arena, ModelSpec spec, Tuning tuning, Moments moments) {
     this.moments = moments;
     sum = memory.tensor("sum");
     ParameterShape.trained(spec, tuning).forEach(shape -> byName.put(shape.name(), null)); // fixes the order
-    for (ParameterGroup layout : ParameterGroup.of(spec, tuning, moments)) {
+    List<ParameterGroup> layouts = ParameterGroup.of(spec, tuning, moments);
+    hostStep =
+        memory.hasHost("host.values")
+            ? new HostStep(memory, layouts.stream().mapToLong(ParameterGroup::elements).max().orElseThrow())
+            : null;
+    for (ParameterGroup layout : layouts) {
       Group group =
           new Group(
               flat(memory, layout, "values"), flat(memory, layout, "gradients"), moment(memory, layout, "adam.m"),
               moment(memory, layout, "adam.v"), layout.decay());
       groups.add(group);
+      if (hostStep != null) {
+        hostStep.add(group.value, group.gradient, group.m, group.v, group.decay, arena);
+      }
       for (ParameterGroup.Member member : layout.members()) {
         byName.put(member.shape().name(), parameter(group, member, arena));
       }
@@ -65,6 +78,14 @@ public final class Parameters {
   }
 
   private static Moment moment(Plan.Memory memory, ParameterGroup group, String what) {
+    String there = group.buffer("host." + what);
+    if (memory.hasHost(there)) {
+      DType dtype = group.eightBit() ? DType.U8 : DType.F32;
+      String maxima = group.buffer("host." + what + ".absmax");
+      return new Moment(
+          memory.host(there, dtype, group.elements()),
+          group.eightBit() ? memory.host(maxima, DType.F32, ParameterGroup.blocks(group.elements())) : null);
+    }
     Tensor stored = flat(memory, group, what);
     return stored == null ? null : new Moment(stored, flat(memory, group, what + ".absmax"));
   }
@@ -149,8 +170,18 @@ public final class Parameters {
 
   /** One optimiser step; gradients are scaled by {@code gradientScale}, step counts from 1. */
   public void step(Kernels kernels, AdamW adam, float gradientScale, long step) {
+    if (hostStep != null) {
+      hostStep.run(adam, gradientScale, step);
+      return;
+    }
     for (Group g : groups) {
       adam.apply(kernels, g.value, g.m, g.v, g.gradient, g.decay, gradientScale, step);
+    }
+  }
+
+  void close() {
+    if (hostStep != null) {
+      hostStep.close();
     }
   }
 }

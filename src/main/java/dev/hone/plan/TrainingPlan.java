@@ -34,6 +34,9 @@ public final class TrainingPlan {
   /** The ring as a whole. */
   public static final long RING_BYTES = 2 * RING;
 
+  /** Elements of a chunk on their way through the host's optimiser: 4 MiB, long beside the start of a copy. Whole blocks of 8-bit moments. */
+  public static final long HOST_CHUNK = 1 << 20;
+
   /** The plan of a run. */
   public static Plan of(ModelSpec spec, Tuning tuning, StepShape step, Layout layout, Needs needs) {
     int last = spec.layers() - 1;
@@ -92,14 +95,11 @@ public final class TrainingPlan {
     return "layers." + layer + ".x";
   }
 
+  /** On the host, moments are whole, values and gradients pass through by chunks: what trains is the device's. */
   private static void trainables(Plan.Builder plan, List<ParameterGroup> groups, Layout layout) {
     for (ParameterGroup group : groups) {
       plan.add(Kind.PARAMETERS, group.buffer("values"), DType.F32, group.elements());
       plan.add(Kind.GRADIENTS, group.buffer("gradients"), DType.F32, group.elements());
-      if (!layout.optimizer()) {
-        plan.host(Kind.OPTIMIZER, group.buffer("host.values"), 4 * group.elements(), false);
-        plan.host(Kind.OPTIMIZER, group.buffer("host.gradients"), 4 * group.elements(), false);
-      }
       for (String moment : new String[] {"adam.m", "adam.v"}) {
         DType dtype = group.eightBit() ? DType.U8 : DType.F32;
         long blocks = group.eightBit() ? ParameterGroup.blocks(group.elements()) : 0;
@@ -113,6 +113,11 @@ public final class TrainingPlan {
           plan.host(Kind.OPTIMIZER, group.buffer("host." + moment + ".absmax"), 4 * blocks, false);
         }
       }
+    }
+    if (!layout.optimizer()) {
+      long chunk = Math.min(HOST_CHUNK, groups.stream().mapToLong(ParameterGroup::elements).max().orElse(0));
+      plan.host(Kind.OPTIMIZER, "host.values", 4 * chunk, false);
+      plan.host(Kind.OPTIMIZER, "host.gradients", 4 * chunk, false);
     }
     plan.add(Kind.SCRATCH, "sum", DType.F64, 1);
   }
