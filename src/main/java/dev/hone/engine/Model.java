@@ -71,7 +71,8 @@ public final class Model implements AutoCloseable {
     return TrainingPlan.of(spec, tuning, step, layout, new Needs(crossEntropy, workspace, blobs));
   }
 
-  private Model(
+  /** @param source of {@link Layout.Weights#ARENA} a cache */
+  Model(
       Kernels device, ModelSpec spec, WeightSource source, Tuning tuning, Storage storage, StepShape step, Layout layout) {
     this.spec = spec;
     this.step = step;
@@ -79,7 +80,7 @@ public final class Model implements AutoCloseable {
     plan = plan(device, spec, tuning, step, layout, blobs == null ? null : blobs.blobs(spec));
     Plan.Memory memory = plan.allocate(device.memory(), arena);
     kernels = ModelWeights.withWorkspace(device, memory);
-    parameters = new Parameters(memory, arena, spec, tuning);
+    parameters = new Parameters(memory, arena, spec, tuning, step.moments());
     WeightSource placed = blobs == null ? source : new ArenaBase(kernels, blobs, spec, layout, memory, arena);
     weights = new ModelWeights(kernels, placed, spec, tuning, storage, memory, parameters, arena);
     pass = new Pass(kernels, spec, weights, memory, arena);
@@ -202,6 +203,7 @@ public final class Model implements AutoCloseable {
   @Override
   public void close() {
     weights.walk.close();
+    parameters.close();
     arena.close();
   }
 }

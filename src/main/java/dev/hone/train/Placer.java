@@ -77,7 +77,8 @@ final class Placer {
     DType compute =
         kernels.computeDtype(config.model().computeDtype() == TrainConfig.ComputeDtype.BF16 ? DType.BF16 : DType.F32);
     return new StepShape(
-        compute, false, Math.max(train.tokens(), held.tokens()), Math.max(train.documents(), held.documents()), positions);
+        compute, false, Math.max(train.tokens(), held.tokens()), Math.max(train.documents(), held.documents()), positions,
+        config.optimizer().moments());
   }
 
   private Placed onCard(Accelerator card, List<Batching> ways, List<StepShape> steps) {
@@ -99,7 +100,7 @@ final class Placer {
     return new Placement(
         p.weights(), p.residentLayers(),
         p.activations() == Placement.Activations.AUTO ? Placement.Activations.RECOMPUTE : p.activations(), Placement.Where.DEVICE,
-        p.embedding(), Placement.Where.DEVICE, p.vramLimit(), p.ramLimit(), p.pinnedLimit());
+        p.embedding(), p.optimizer(), p.vramLimit(), p.ramLimit(), p.pinnedLimit());
   }
 
   /** Only blobs of a file can travel again and again. */
