@@ -2,6 +2,7 @@ package dev.hone.engine;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import dev.hone.config.Moments;
 import dev.hone.data.Example;
 import dev.hone.data.MicroBatch;
 import dev.hone.kernel.Kernels;
@@ -71,7 +72,7 @@ class PlanOnCardTest {
 
   private static Layout layout(Random random, int layers) {
     return new Layout(
-        Layout.Weights.ARENA, random.nextInt(layers + 1), pick(random, LAYOUTS), true, random.nextBoolean(), true);
+        Layout.Weights.ARENA, random.nextInt(layers + 1), pick(random, LAYOUTS), true, random.nextBoolean(), random.nextBoolean());
   }
 
   private static final List<Layout.Activations> LAYOUTS = List.of(Layout.Activations.KEEP, Layout.Activations.RECOMPUTE);
@@ -83,6 +84,10 @@ class PlanOnCardTest {
       rows.add(Example.of(ids, ids.clone()));
     }
     return MicroBatch.of(rows);
+  }
+
+  private static void step(Model model, Kernels kernels) {
+    model.parameters().step(kernels, new Parameters.AdamW(1e-3f, 0.9f, 0.999f, 1e-8f, 0), 1, 1);
   }
 
   @ParameterizedTest
@@ -97,7 +102,9 @@ class PlanOnCardTest {
       int documents = 1 + random.nextInt(3);
       int length = 1 + random.nextInt(20);
       StepShape step =
-          new StepShape(kernels.computeDtype(null), layout.activations().again(), documents * length, documents, length);
+          new StepShape(
+              kernels.computeDtype(null), layout.activations().again(), documents * length, documents, length,
+              pick(random, List.of(Moments.values())));
       Plan planned =
           TrainingPlan.of(
               spec, lora, step, layout,
@@ -111,6 +118,7 @@ class PlanOnCardTest {
         // Loading a kernel takes a few bytes for its constants; they are the context's, and here before anything is counted.
         try (Model model = Model.open(kernels, spec, cache, lora, storage, step, layout)) {
           model.train(batch, 1f, seed, 0);
+          step(model, kernels);
         }
         long before = StandIn.counter("bytes_in_use");
         long earlier = StandIn.counter("peak_bytes");
@@ -119,6 +127,7 @@ class PlanOnCardTest {
           long allocations = StandIn.counter("allocations");
           model.parameters().zeroGradients();
           assertThat(model.train(batch, 1f / batch.tokens(), seed, 0)).isFinite();
+          step(model, kernels);
           assertThat(model.evaluate(batch)).isFinite();
           assertThat(StandIn.counter("allocations")).as("a step allocates nothing").isEqualTo(allocations);
           assertThat(model.plan().arenaBytes()).as("the plan made before anything was read").isEqualTo(planned.arenaBytes());
