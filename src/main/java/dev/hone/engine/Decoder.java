@@ -29,6 +29,7 @@ public final class Decoder implements AutoCloseable {
   private final int capacity;
   private final Tensor lastHidden;
   private final Tensor logits;
+  private final LogitParts logitParts;
   private final List<Block.AttentionStep> attentionSteps = new ArrayList<>();
   private int length;
 
@@ -70,6 +71,7 @@ public final class Decoder implements AutoCloseable {
     pass = new Pass(kernels, spec, weights, memory, arena);
     lastHidden = memory.tensor("last");
     logits = memory.tensor("logits");
+    logitParts = new LogitParts(logits, weights.head.slabs(), arena);
     for (int layer = 0; layer < spec.layers(); layer++) {
       attentionSteps.add(attention(memory, layer));
     }
@@ -135,8 +137,7 @@ public final class Decoder implements AutoCloseable {
     }
     Tensor hidden = pass.finalNorm();
     kernels.copyRows(lastHidden, 0, hidden, hidden.shape(0) - 1);
-    kernels.linearForward(logits, lastHidden, weights.head, null);
-    kernels.softcapForward(logits, spec.logitScale(), spec.finalSoftcap());
+    weights.head.logits(kernels, spec, logits, lastHidden, logitParts);
     return logits.toFloats();
   }
 

@@ -1,8 +1,11 @@
 package dev.hone.engine;
 
+import dev.hone.config.UserError;
 import dev.hone.data.MicroBatch;
 import dev.hone.kernel.Kernels;
+import dev.hone.kernel.Slabs;
 import dev.hone.model.ModelSpec;
+import dev.hone.model.ParameterShape;
 import dev.hone.model.Tuning;
 import dev.hone.plan.BlobBytes;
 import dev.hone.plan.Layout;
@@ -65,8 +68,11 @@ public final class Model implements AutoCloseable {
 
   private static Plan plan(
       Kernels kernels, ModelSpec spec, Tuning tuning, StepShape step, Layout layout, BlobBytes blobs) {
+    long row = step.compute().bytes(spec.hidden());
     long crossEntropy =
-        kernels.crossEntropyScratchBytes(step.tokens(), spec.hidden(), spec.vocab(), step.compute());
+        layout.head()
+            ? kernels.crossEntropyScratchBytes(step.tokens(), spec.hidden(), spec.vocab(), step.compute())
+            : kernels.slabCrossEntropyScratchBytes(step.tokens(), spec.hidden(), Slabs.rows(spec.vocab(), row));
     long workspace = kernels.workspaceBytes(TrainingPlan.largest(spec, tuning, step));
     return TrainingPlan.of(spec, tuning, step, layout, new Needs(crossEntropy, workspace, blobs));
   }
@@ -75,6 +81,7 @@ public final class Model implements AutoCloseable {
       Kernels device, ModelSpec spec, WeightSource source, Tuning tuning, Storage storage, StepShape step, Layout layout) {
     this.spec = spec;
     this.step = step;
+    requireFrozenHead(layout, tuning);
     LayerCache cache = layout.weights() == Layout.Weights.ARENA ? (LayerCache) source : null;
     plan = plan(device, spec, tuning, step, layout, cache == null ? null : cache.blobs(spec));
     Plan.Memory memory = plan.allocate(device.memory(), arena);
@@ -94,6 +101,13 @@ public final class Model implements AutoCloseable {
           s -> kernels.attentionForward(s.oHeads, s.lse, s.qHeads, s.kHeads, s.vHeads, inputs.docs(), settings));
     }
     lowestTrained = lowestTrained();
+  }
+
+  private void requireFrozenHead(Layout layout, Tuning tuning) {
+    String name = spec.tiedHead() ? "model.embed_tokens.weight" : spec.headName();
+    if (!layout.head() && ParameterShape.trained(spec, tuning).stream().anyMatch(p -> p.name().equals(name))) {
+      throw UserError.of("head_placement: host is for a frozen head and this run trains %s; set head_placement: device", name);
+    }
   }
 
   /** The lowest block that backward must reach: below it nothing trains. The embedding counts as block -1. */
@@ -156,9 +170,9 @@ public final class Model implements AutoCloseable {
     pass.forward(attentionSteps, training, dropoutSeed);
     Tensor h = pass.finalNorm();
     loss.zero();
-    kernels.crossEntropy(
-        loss, training ? pass.scratch().d : null, training ? weights.headGradient : null, crossEntropyScratch, h,
-        weights.head, inputs.targets(), inverseCount, spec.logitScale(), spec.finalSoftcap(), labelSmoothing);
+    weights.head.crossEntropy(
+        kernels, spec, loss, training ? pass.scratch().d : null, crossEntropyScratch, h, inputs.targets(), inverseCount,
+        labelSmoothing);
     return loss.toDouble();
   }
 
@@ -186,11 +200,16 @@ public final class Model implements AutoCloseable {
   public float[] logits(MicroBatch batch) {
     load(batch);
     pass.forward(attentionSteps, false, 0);
+    Tensor hidden = pass.finalNorm();
     try (Arena passing = Arena.ofConfined()) {
-      Tensor logits = Tensor.allocate(kernels.memory(), passing, "logits", DType.F32, batch.tokens(), spec.vocab());
-      kernels.linearForward(logits, pass.finalNorm(), weights.head, null);
-      kernels.softcapForward(logits, spec.logitScale(), spec.finalSoftcap());
-      return logits.toFloats();
+      Tensor logits = Tensor.allocate(kernels.memory(), passing, "logits", DType.F32, 1, spec.vocab());
+      LogitParts parts = new LogitParts(logits, weights.head.slabs(), passing);
+      float[] all = new float[batch.tokens() * spec.vocab()];
+      for (int token = 0; token < batch.tokens(); token++) {
+        weights.head.logits(kernels, spec, logits, hidden.view(passing, "hidden", token, 1, spec.hidden()), parts);
+        System.arraycopy(logits.toFloats(), 0, all, token * spec.vocab(), spec.vocab());
+      }
+      return all;
     }
   }
 

@@ -120,14 +120,13 @@ public final class Timeline {
     computed[walked++] = kernels;
   }
 
-  /** Logits, and their gradient's way back: two passes over the head, which a streamed head travels twice a chunk for. */
+  /** Logits, and their gradient's way back: two products with the head. A streamed one travels twice, with the logits made again. */
   private void loss(double f) {
     double head = 2.0 * step.tokens() * spec.vocab() * spec.hidden();
     double seconds = 2 * head / f;
     if (!layout.head() && layout.weights() == Layout.Weights.ARENA) {
       double bytes = blobs.head() == 0 ? blobs.embedding() : blobs.head();
-      double chunks = Math.ceil(step.tokens() / Math.max(1, Math.max(128, (64 << 20) / (2.0 * spec.vocab()))));
-      seconds = Math.max(seconds, 2 * chunks * bytes / card.linkRate());
+      seconds = Math.max(3 * head / f, 2.0 * bytes / card.linkRate());
       in = Math.max(in, kernels + seconds);
     }
     kernels += seconds;
