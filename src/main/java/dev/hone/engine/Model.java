@@ -36,6 +36,7 @@ public final class Model implements AutoCloseable {
   private final List<Block.AttentionStep> attentionSteps = new ArrayList<>();
   private final BatchInputs inputs;
   private final Tensor loss;
+  private boolean lossIsNew = true;
   private final Tensor crossEntropyScratch;
   private final int lowestTrained;
 
@@ -90,7 +91,7 @@ public final class Model implements AutoCloseable {
     WeightSource placed = cache == null ? source : new ArenaBase(kernels, cache, spec, layout, memory, arena);
     weights = new ModelWeights(kernels, placed, spec, tuning, storage, memory, parameters, arena);
     pass = new Pass(kernels, spec, weights, memory, arena);
-    inputs = new BatchInputs(memory, arena);
+    inputs = new BatchInputs(kernels, memory);
     loss = memory.tensor("loss");
     crossEntropyScratch = memory.tensor("cross_entropy");
     for (int layer = 0; layer < spec.layers(); layer++) {
@@ -135,15 +136,24 @@ public final class Model implements AutoCloseable {
   }
 
   /**
-   * Forward and backward of one micro-batch; gradients are added to.
+   * Forward and backward of one micro-batch; gradients are added to. As {@link #begin} and {@link #loss}.
+   *
+   * @return the sum of the cross-entropy over the valid targets, not divided
+   */
+  public double train(MicroBatch batch, float inverseCount, long dropoutSeed, float labelSmoothing) {
+    begin(batch, inverseCount, dropoutSeed, labelSmoothing);
+    return loss();
+  }
+
+  /**
+   * Begins forward and backward of one micro-batch, which a device goes on with by itself; gradients are added to.
    *
    * @param inverseCount 1 / valid targets of the whole optimiser step, by which the gradients are scaled
    * @param dropoutSeed sets this micro-batch's dropout apart
    * @param labelSmoothing epsilon, 0 none
-   * @return the sum of the cross-entropy over the valid targets, not divided
    */
-  public double train(MicroBatch batch, float inverseCount, long dropoutSeed, float labelSmoothing) {
-    double sum = forward(batch, true, dropoutSeed, inverseCount, labelSmoothing);
+  public void begin(MicroBatch batch, float inverseCount, long dropoutSeed, float labelSmoothing) {
+    forward(batch, true, dropoutSeed, inverseCount, labelSmoothing);
     pass.finalNormBackward();
     for (int layer = spec.layers() - 1; layer >= Math.max(lowestTrained, 0); layer--) {
       weights.walk.before(layer);
@@ -156,29 +166,43 @@ public final class Model implements AutoCloseable {
     if (weights.embeddingGradient != null) {
       kernels.embeddingBackward(weights.embeddingGradient, pass.ids(), pass.scratch().d, spec.embeddingScale());
     }
-    return sum;
   }
 
   /** The sum of the cross-entropy over the valid targets, without dropout, smoothing or gradients. */
   public double evaluate(MicroBatch batch) {
-    return forward(batch, false, 0, 0, 0);
+    beginEvaluation(batch);
+    return loss();
   }
 
-  private double forward(
+  /** Begins forward of one micro-batch, without dropout, smoothing or gradients. */
+  public void beginEvaluation(MicroBatch batch) {
+    forward(batch, false, 0, 0, 0);
+  }
+
+  /** The sum of the cross-entropy over the valid targets of what was begun since this was last asked; waits for it. */
+  public double loss() {
+    lossIsNew = true;
+    return loss.toDouble();
+  }
+
+  private void forward(
       MicroBatch batch, boolean training, long dropoutSeed, float inverseCount, float labelSmoothing) {
     load(batch);
+    if (lossIsNew) {
+      loss.zero();
+      lossIsNew = false;
+    }
     pass.forward(attentionSteps, training, dropoutSeed);
     Tensor h = pass.finalNorm();
-    loss.zero();
     weights.head.crossEntropy(
         kernels, spec, loss, training ? pass.scratch().d : null, crossEntropyScratch, h, inputs.targets(), inverseCount,
         labelSmoothing);
-    return loss.toDouble();
   }
 
   private void load(MicroBatch batch) {
     pass.tokens(batch.tokens(), batch.longestDocument());
     inputs.load(batch);
+    pass.embed(inputs.hostIds());
   }
 
   /**
@@ -220,6 +244,8 @@ public final class Model implements AutoCloseable {
 
   @Override
   public void close() {
+    inputs.close();
+    pass.close();
     weights.walk.close();
     arena.close();
   }

@@ -68,6 +68,11 @@ public interface Kernels extends AutoCloseable {
    */
   BlobStream blobStream(List<Tensor> slots, long ringBytes);
 
+  /** A way from the host to tensors in {@link #memory}, in the order of the ops. */
+  default Uploads uploads(List<Tensor> targets) {
+    return new Uploads.InPlace(List.copyOf(targets));
+  }
+
   /** out (M,C) = scale * table[ids]; ids (M) i32; table (V,C). */
   void embeddingForward(Tensor out, Tensor ids, Tensor table, float scale);
 

@@ -149,7 +149,7 @@ public final class TrainingPlan {
     if (layout.embedding()) {
       plan.add(Kind.WEIGHTS, "weights.embedding", DType.U8, blobs.embedding());
     } else {
-      plan.host(Kind.BATCH, "embedding rows", step.compute().bytes((long) step.tokens() * spec.hidden()), true);
+      plan.host(Kind.BATCH, "embedding rows", 2 * step.compute().bytes((long) step.tokens() * spec.hidden()), true);
     }
     if (!layout.head()) {
       long row = step.compute().bytes(spec.hidden());
@@ -159,6 +159,7 @@ public final class TrainingPlan {
     } else if (!tied || !layout.embedding()) {
       plan.add(Kind.WEIGHTS, "weights.head", DType.U8, head);
     }
+    plan.host(Kind.BATCH, "micro-batches", 2 * 4L * (3L * step.tokens() + step.documents() + 1), true);
     plan.host(Kind.WEIGHTS, "ring", streamed > 0 || !layout.head() ? 2 * RING : 0, true);
     plan.host(
         Kind.WEIGHTS, "base (mapped file)",

@@ -7,6 +7,7 @@ import dev.hone.kernel.Activation;
 import dev.hone.kernel.BlobStream;
 import dev.hone.kernel.Kernels;
 import dev.hone.kernel.Slabs;
+import dev.hone.kernel.Uploads;
 import dev.hone.tensor.DType;
 import dev.hone.tensor.MemorySpace;
 import dev.hone.tensor.Tensor;
@@ -148,6 +149,11 @@ public final class CudaKernels implements Kernels {
   @Override
   public BlobStream blobStream(List<Tensor> slots, long ringBytes) {
     return new CopyStream(stage.device(), slots, ringBytes);
+  }
+
+  @Override
+  public Uploads uploads(List<Tensor> targets) {
+    return new PinnedUploads(stage.device(), targets);
   }
 
   @Override
