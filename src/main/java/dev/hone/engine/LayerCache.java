@@ -72,7 +72,6 @@ public final class LayerCache implements BaseBlobs, AutoCloseable {
     Path path = path(base, storage, matrices, folder);
     if (!Files.exists(path)) {
       note.accept("making the base's layer cache once: " + path);
-      requireSpace(base, storage, folder);
       try {
         build(kernels, base, storage, matrices, path);
       } catch (UserError e) {
@@ -106,30 +105,17 @@ public final class LayerCache implements BaseBlobs, AutoCloseable {
     }
   }
 
-  /** A disk that will not do is found out before an hour of quantising. */
-  private static void requireSpace(BaseModel base, Storage storage, Path folder) {
+  /** What a cache takes at least, so that a disk that will not do is found out before an hour of quantising. */
+  private static long leastBytes(BaseModel base, Storage storage) {
     ModelSpec spec = base.spec();
     long linear = spec.linears().stream().mapToLong(l -> l.out() * l.in()).sum();
-    long rest = spec.parameters() - linear;
-    long wanted =
-        rest * 2
-            + switch (storage) {
-              case AS_STORED -> linear * 2;
-              case NF4 -> linear * 9 / 16;
-              case NF4_DOUBLE_QUANTISED -> linear * 33 / 64;
-              case INT8 -> linear;
-            };
-    try {
-      Files.createDirectories(folder);
-      long free = Files.getFileStore(folder).getUsableSpace();
-      if (free < wanted) {
-        throw UserError.of(
-            "the layer cache of %s takes about %.1f GB and %s has %.1f GB free%s", base.folder(), wanted / 1e9, folder,
-            free / 1e9, REMEDY);
-      }
-    } catch (IOException e) {
-      throw new UserError("cannot write " + folder + ": " + e.getMessage() + REMEDY, e);
-    }
+    return (spec.parameters() - linear) * 2
+        + switch (storage) {
+          case AS_STORED -> linear * 2;
+          case NF4 -> linear * 9 / 16;
+          case NF4_DOUBLE_QUANTISED -> linear * 33 / 64;
+          case INT8 -> linear;
+        };
   }
 
   private static void build(Kernels kernels, BaseModel base, Storage storage, DType matrices, Path path) {
@@ -138,7 +124,7 @@ public final class LayerCache implements BaseBlobs, AutoCloseable {
     about.put("fingerprint", base.fingerprint());
     about.put("architecture", base.spec().architecture());
     about.put("storage", storage.name());
-    LayerCacheWriter.write(path, about, content(kernels, base, storage, matrices, segment -> true));
+    LayerCacheWriter.write(path, leastBytes(base, storage), about, content(kernels, base, storage, matrices, segment -> true));
   }
 
   /**

@@ -22,7 +22,7 @@ import java.util.function.Predicate;
 public final class Planner {
   /** Bytes that a card's ops want, by the step's shape. */
   public interface Ops {
-    long crossEntropyBytes(StepShape step);
+    long crossEntropyBytes(StepShape step, Layout layout);
 
     long workspaceBytes(StepShape step);
   }
@@ -70,7 +70,7 @@ public final class Planner {
   /** What a layout comes to. */
   public Choice choice(Layout layout, StepShape step) {
     StepShape shape = step.withRecompute(layout.activations().again());
-    Needs needs = new Needs(ops.crossEntropyBytes(shape), ops.workspaceBytes(shape), blobs);
+    Needs needs = new Needs(ops.crossEntropyBytes(shape, layout), ops.workspaceBytes(shape), blobs);
     Plan plan = TrainingPlan.of(spec, tuning, shape, layout, needs);
     return new Choice(layout, shape, plan, Timeline.tokensPerSecond(spec, tuning, layout, shape, blobs, card));
   }

@@ -1,6 +1,7 @@
 package dev.hone.plan;
 
 import dev.hone.kernel.Kernels;
+import dev.hone.kernel.Slabs;
 import dev.hone.model.ModelSpec;
 import dev.hone.model.Projection;
 import dev.hone.model.Tuning;
@@ -25,8 +26,8 @@ public final class TrainingPlan {
   /** The buffer of the device's own scratch, where it wants any. */
   public static final String WORKSPACE = "workspace";
 
-  /** Slabs of a streamed head: of at most this many bytes. */
-  static final long HEAD_SLAB = 16 << 20;
+  /** Slots that the slabs of a streamed head take turns in. */
+  public static final int HEAD_SLOTS = 2;
 
   /** Each of the two pinned buffers through which weights travel: long beside the start of a copy, small beside a layer. */
   static final long RING = 16 << 20;
@@ -90,6 +91,11 @@ public final class TrainingPlan {
     }
   }
 
+  /** Name of a slot for slabs of the head. */
+  public static String headSlab(int slot) {
+    return "weights.head.slab." + slot;
+  }
+
   /** Name of a layer's input, of the last layer's output for layer L. */
   public static String x(int layer) {
     return "layers." + layer + ".x";
@@ -146,15 +152,17 @@ public final class TrainingPlan {
     if (layout.embedding()) {
       plan.add(Kind.WEIGHTS, "weights.embedding", DType.U8, blobs.embedding());
     } else {
-      plan.host(Kind.BATCH, "embedding rows", step.compute().bytes((long) step.tokens() * spec.hidden()), true);
+      plan.host(Kind.BATCH, "embedding rows", 2 * step.compute().bytes((long) step.tokens() * spec.hidden()), true);
     }
     if (!layout.head()) {
-      for (int slot = 0; slot < 2; slot++) {
-        plan.add(Kind.WEIGHTS, plan.clock().atLoss(), "weights.head.slab." + slot, DType.U8, Math.min(HEAD_SLAB, head));
+      long row = step.compute().bytes(spec.hidden());
+      for (int slot = 0; slot < HEAD_SLOTS; slot++) {
+        plan.add(Kind.WEIGHTS, plan.clock().atLoss(), headSlab(slot), DType.U8, Slabs.rows(spec.vocab(), row) * row);
       }
     } else if (!tied || !layout.embedding()) {
       plan.add(Kind.WEIGHTS, "weights.head", DType.U8, head);
     }
+    plan.host(Kind.BATCH, "micro-batches", 2 * 4L * (3L * step.tokens() + step.documents() + 1), true);
     plan.host(Kind.WEIGHTS, "ring", streamed > 0 || !layout.head() ? 2 * RING : 0, true);
     plan.host(
         Kind.WEIGHTS, "base (mapped file)",

@@ -99,7 +99,7 @@ final class Placer {
   private Placement landed(Placement p) {
     return new Placement(
         p.weights(), p.residentLayers(),
-        p.activations() == Placement.Activations.AUTO ? Placement.Activations.RECOMPUTE : p.activations(), Placement.Where.DEVICE,
+        p.activations() == Placement.Activations.AUTO ? Placement.Activations.RECOMPUTE : p.activations(), p.head(),
         p.embedding(), p.optimizer(), p.vramLimit(), p.ramLimit(), p.pinnedLimit());
   }
 
@@ -117,8 +117,8 @@ final class Placer {
   private Planner.Ops needs() {
     return new Planner.Ops() {
       @Override
-      public long crossEntropyBytes(StepShape shape) {
-        return kernels.crossEntropyScratchBytes(shape.tokens(), spec.hidden(), spec.vocab(), shape.compute());
+      public long crossEntropyBytes(StepShape shape, Layout layout) {
+        return Model.crossEntropyBytes(kernels, spec, shape, layout);
       }
 
       @Override

@@ -89,8 +89,8 @@ public final class RunPlan {
     Planner.Ops ops =
         new Planner.Ops() {
           @Override
-          public long crossEntropyBytes(StepShape shape) {
-            return CudaKernels.crossEntropyScratchOf(shape.tokens(), spec.vocab());
+          public long crossEntropyBytes(StepShape shape, Layout layout) {
+            return CudaKernels.crossEntropyScratchOf(shape.tokens(), spec.hidden(), spec.vocab(), layout.head());
           }
 
           @Override
