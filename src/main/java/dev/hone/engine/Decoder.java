@@ -130,7 +130,7 @@ public final class Decoder implements AutoCloseable {
       pass.tokens(part.length, start + part.length);
       pass.ids().set(part);
       pass.rope().positions().set(positions);
-      pass.forward(attentionSteps, false, 0);
+      pass.forward(attentionSteps, false, 0, LayerWalk.NONE);
       length += part.length;
     }
     Tensor hidden = pass.finalNorm();

@@ -1,5 +1,6 @@
 package dev.hone.engine;
 
+import dev.hone.config.UserError;
 import dev.hone.data.MicroBatch;
 import dev.hone.kernel.Kernels;
 import dev.hone.model.ModelSpec;
@@ -11,6 +12,7 @@ import dev.hone.plan.Plan;
 import dev.hone.plan.StepShape;
 import dev.hone.plan.TrainingPlan;
 import dev.hone.tensor.DType;
+import dev.hone.tensor.MemorySpace;
 import dev.hone.tensor.Tensor;
 import java.lang.foreign.Arena;
 import java.util.ArrayList;
@@ -35,6 +37,10 @@ public final class Model implements AutoCloseable {
   private final Tensor loss;
   private final Tensor crossEntropyScratch;
   private final int lowestTrained;
+  private final Layout layout;
+  private final ActivationOffload offload;
+  private final LayerWalk leaving;
+  private final LayerWalk returning;
 
   /**
    * Takes the plan's arena and reads the weights.
@@ -49,7 +55,9 @@ public final class Model implements AutoCloseable {
   }
 
   /**
-   * As {@link #open(Kernels, ModelSpec, WeightSource, Tuning, Storage, StepShape)} with the base's weights as a layout places them.
+   * As {@link #open(Kernels, ModelSpec, WeightSource, Tuning, Storage, StepShape)} with the base's weights and the
+   * activations as a layout places them. Where the host refuses pinned memory for all the activations that go there,
+   * fewer layers' do: {@link #remarks} says so.
    *
    * @param cache with matrices in the device's dtype; must stay open as long as the model
    */
@@ -72,12 +80,19 @@ public final class Model implements AutoCloseable {
   }
 
   private Model(
-      Kernels device, ModelSpec spec, WeightSource source, Tuning tuning, Storage storage, StepShape step, Layout layout) {
+      Kernels device, ModelSpec spec, WeightSource source, Tuning tuning, Storage storage, StepShape step,
+      Layout wanted) {
     this.spec = spec;
     this.step = step;
-    LayerCache cache = layout.weights() == Layout.Weights.ARENA ? (LayerCache) source : null;
-    plan = plan(device, spec, tuning, step, layout, cache == null ? null : cache.blobs(spec));
-    Plan.Memory memory = plan.allocate(device.memory(), arena);
+    LayerCache cache = wanted.weights() == Layout.Weights.ARENA ? (LayerCache) source : null;
+    BlobBytes blobs = cache == null ? null : cache.blobs(spec);
+    Layout possible = device.memory() == MemorySpace.HOST ? wanted.onHost() : wanted;
+    Plan all = plan(device, spec, tuning, step, possible, blobs);
+    offload = ActivationOffload.reserve(device, all);
+    layout = offload.granted(possible);
+    plan = offload.isRefused() ? plan(device, spec, tuning, step, layout, blobs) : all;
+    Plan.Memory memory = allocate(device);
+    offload.bind(memory);
     kernels = ModelWeights.withWorkspace(device, memory);
     parameters = new Parameters(memory, arena, spec, tuning);
     WeightSource placed = cache == null ? source : new ArenaBase(kernels, cache, spec, layout, memory, arena);
@@ -94,6 +109,18 @@ public final class Model implements AutoCloseable {
           s -> kernels.attentionForward(s.oHeads, s.lse, s.qHeads, s.kHeads, s.vHeads, inputs.docs(), settings));
     }
     lowestTrained = lowestTrained();
+    leaving = offload.forward(lowestTrained);
+    returning = offload.backward(lowestTrained);
+  }
+
+  /** Takes the arena; without it the pinned memory is of no use. */
+  private Plan.Memory allocate(Kernels device) {
+    try {
+      return plan.allocate(device.memory(), arena);
+    } catch (UserError noRoom) {
+      offload.close();
+      throw noRoom;
+    }
   }
 
   /** The lowest block that backward must reach: below it nothing trains. The embedding counts as block -1. */
@@ -116,6 +143,16 @@ public final class Model implements AutoCloseable {
     return plan;
   }
 
+  /** Where things are: as asked for, or as the device's host allowed. */
+  public Layout layout() {
+    return layout;
+  }
+
+  /** Why {@link #layout} is not as asked for, a line each. */
+  public List<String> remarks() {
+    return offload.remarks(spec.layers());
+  }
+
   public Parameters parameters() {
     return parameters;
   }
@@ -133,7 +170,8 @@ public final class Model implements AutoCloseable {
     pass.finalNormBackward();
     for (int layer = spec.layers() - 1; layer >= Math.max(lowestTrained, 0); layer--) {
       weights.walk.before(layer);
-      if (step.recompute() && layer < spec.layers() - 1) {
+      returning.before(layer);
+      if (layout.activations(layer, spec.layers()).again()) {
         pass.block(layer).recompute(pass.rope(), attentionSteps.get(layer), dropoutSeed);
       }
       pass.block(layer).backward(pass.rope(), inputs.docs(), attention.get(layer), layer > lowestTrained, dropoutSeed);
@@ -153,7 +191,7 @@ public final class Model implements AutoCloseable {
   private double forward(
       MicroBatch batch, boolean training, long dropoutSeed, float inverseCount, float labelSmoothing) {
     load(batch);
-    pass.forward(attentionSteps, training, dropoutSeed);
+    pass.forward(attentionSteps, training, dropoutSeed, training ? leaving : LayerWalk.NONE);
     Tensor h = pass.finalNorm();
     loss.zero();
     kernels.crossEntropy(
@@ -173,11 +211,13 @@ public final class Model implements AutoCloseable {
    */
   public List<float[]> hiddenStates(MicroBatch batch) {
     load(batch);
-    pass.forward(attentionSteps, false, 0);
     List<float[]> states = new ArrayList<>();
-    for (int layer = 0; layer < spec.layers(); layer++) {
-      states.add(pass.hidden(layer).toFloats());
-    }
+    pass.forward(attentionSteps, false, 0, new LayerWalk() {
+      @Override
+      public void before(int layer) {
+        states.add(pass.hidden(layer).toFloats());
+      }
+    });
     states.add(pass.finalNorm().toFloats());
     return states;
   }
@@ -185,7 +225,7 @@ public final class Model implements AutoCloseable {
   /** The logits (M,V) of a micro-batch. For inspection; allocates. */
   public float[] logits(MicroBatch batch) {
     load(batch);
-    pass.forward(attentionSteps, false, 0);
+    pass.forward(attentionSteps, false, 0, LayerWalk.NONE);
     try (Arena passing = Arena.ofConfined()) {
       Tensor logits = Tensor.allocate(kernels.memory(), passing, "logits", DType.F32, batch.tokens(), spec.vocab());
       kernels.linearForward(logits, pass.finalNorm(), weights.head, null);
@@ -202,6 +242,7 @@ public final class Model implements AutoCloseable {
   @Override
   public void close() {
     weights.walk.close();
+    offload.close();
     arena.close();
   }
 }

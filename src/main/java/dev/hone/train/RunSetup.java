@@ -251,6 +251,7 @@ final class RunSetup implements AutoCloseable {
     lines.add("memory   " + size(model.plan().arenaBytes()) + " of buffers: " + kinds(model.plan())
         + (step.recompute() ? "; activations recomputed in backward" : ""));
     lines.add("device   " + kernels.describe());
+    lines.addAll(model.remarks());
     return lines;
   }
 

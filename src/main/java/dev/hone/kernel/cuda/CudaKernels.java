@@ -5,6 +5,7 @@ import dev.hone.config.UserCache;
 import dev.hone.config.UserError;
 import dev.hone.kernel.Activation;
 import dev.hone.kernel.BlobStream;
+import dev.hone.kernel.HostStash;
 import dev.hone.kernel.Kernels;
 import dev.hone.tensor.DType;
 import dev.hone.tensor.MemorySpace;
@@ -145,6 +146,11 @@ public final class CudaKernels implements Kernels {
   @Override
   public BlobStream blobStream(List<Tensor> slots, long ringBytes) {
     return new CopyStream(stage.device(), slots, ringBytes);
+  }
+
+  @Override
+  public HostStash hostStash(List<Long> setBytes) {
+    return new PinnedStash(stage.device(), setBytes);
   }
 
   @Override
