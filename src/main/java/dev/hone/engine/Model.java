@@ -59,11 +59,11 @@ public final class Model implements AutoCloseable {
    * activations as a layout places them. Where the host refuses pinned memory for all the activations that go there,
    * fewer layers' do: {@link #remarks} says so.
    *
-   * @param cache with matrices in the device's dtype; must stay open as long as the model
+   * @param base with matrices in the device's dtype; must stay open as long as the model
    */
   public static Model open(
-      Kernels kernels, ModelSpec spec, LayerCache cache, Tuning tuning, Storage storage, StepShape step, Layout layout) {
-    return new Model(kernels, spec, cache, tuning, storage, step, layout);
+      Kernels kernels, ModelSpec spec, BaseBlobs base, Tuning tuning, Storage storage, StepShape step, Layout layout) {
+    return new Model(kernels, spec, base, tuning, storage, step, layout);
   }
 
   /** The buffers that {@link #open} would take. */
@@ -84,18 +84,18 @@ public final class Model implements AutoCloseable {
       Layout wanted) {
     this.spec = spec;
     this.step = step;
-    LayerCache cache = wanted.weights() == Layout.Weights.ARENA ? (LayerCache) source : null;
-    BlobBytes blobs = cache == null ? null : cache.blobs(spec);
+    BaseBlobs blobs = wanted.weights() == Layout.Weights.ARENA ? (BaseBlobs) source : null;
+    BlobBytes pieces = blobs == null ? null : blobs.blobs(spec);
     Layout possible = device.memory() == MemorySpace.HOST ? wanted.onHost() : wanted;
-    Plan all = plan(device, spec, tuning, step, possible, blobs);
+    Plan all = plan(device, spec, tuning, step, possible, pieces);
     offload = ActivationOffload.reserve(device, all);
     layout = offload.granted(possible);
-    plan = offload.isRefused() ? plan(device, spec, tuning, step, layout, blobs) : all;
+    plan = offload.isRefused() ? plan(device, spec, tuning, step, layout, pieces) : all;
     Plan.Memory memory = allocate(device);
     offload.bind(memory);
     kernels = ModelWeights.withWorkspace(device, memory);
     parameters = new Parameters(memory, arena, spec, tuning);
-    WeightSource placed = cache == null ? source : new ArenaBase(kernels, cache, spec, layout, memory, arena);
+    WeightSource placed = blobs == null ? source : new ArenaBase(kernels, blobs, spec, layout, memory, arena);
     weights = new ModelWeights(kernels, placed, spec, tuning, storage, memory, parameters, arena);
     pass = new Pass(kernels, spec, weights, memory, arena);
     inputs = new BatchInputs(memory, arena);
@@ -236,7 +236,7 @@ public final class Model implements AutoCloseable {
 
   /** Decodes with the weights as they are now; {@code positions} is the longest text in tokens. */
   public Decoder decoder(int positions) {
-    return Decoder.borrowing(kernels, spec, weights, step.compute(), Math.min(64, step.tokens()), positions);
+    return Decoder.borrowing(kernels, spec, weights, step.compute(), Decoder.borrowedChunk(step.tokens()), positions);
   }
 
   @Override
