@@ -107,7 +107,7 @@ void copy(Decoder& d, Opcode& o, const Statement& s) {
   const bool cg = o.has("cg");
   o.ignore_starting_with("L2::");
   if (!cg && !o.has("ca")) d.fail("cp.async is .ca or .cg");
-  if (!(o.has("shared") || o.has("shared::cta")) || !o.has("global")) d.fail("cp.async goes from global to shared memory");
+  if (o.one_of({"shared", "shared::cta"}) < 0 || !o.has("global")) d.fail("cp.async goes from global to shared memory");
   const Decoder::Address to = d.address(s.operands.at(0)), from = d.address(s.operands.at(1));
   if (d.width_of(from.base) != 8) d.fail("a global address has 64 bits");
   u64 bytes = 0;

@@ -153,6 +153,7 @@ Instruction& together(Decoder& d, Handler op) {
 
 void shfl(Decoder& d, Opcode& o, const Statement& s) {
   if (!o.has("sync")) d.fail("shfl without .sync does not exist since sm_70");
+  d.takes(s, 5);
   o.type();
   static constexpr Handler modes[] = {shuffle<Shuffle::Up>, shuffle<Shuffle::Down>, shuffle<Shuffle::Butterfly>,
                                       shuffle<Shuffle::Index>};

@@ -211,6 +211,7 @@ final class TrainConfigReader {
     return new TrainConfig.Schedule(
         settings.get(Keys.TRAIN_BATCH),
         settings.get(Keys.ACCUMULATION),
+        settings.get(Keys.AUTO_BATCH),
         settings.get(Keys.EPOCHS),
         maxSteps > 0 ? OptionalInt.of(maxSteps) : OptionalInt.empty(),
         constant(Scheduler.class, settings.get(Keys.LR_SCHEDULER)),

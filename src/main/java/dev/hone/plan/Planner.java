@@ -149,27 +149,51 @@ public final class Planner {
 
   /** As {@link #best}; else an error that names what would make it fit. */
   public Choice require(StepShape step, String where) {
-    return best(step).orElseThrow(() -> {
-      Choice least = smallest(step);
-      Plan plan = least.plan();
-      List<String> remedies = remedies(step);
-      return UserError.of(
-          "%s: this run needs at least %s of device memory (%s of buffers and %s of context), %s pinned and %s pageable on the host;"
-              + " the limits are %s, %s and %s in all; %s",
-          where, Sizes.text(plan.arenaBytes() + limits.context()), Sizes.text(plan.arenaBytes()), Sizes.text(limits.context()),
-          Sizes.text(plan.hostBytes(true)), Sizes.text(plan.hostBytes(false)), Sizes.text(limits.vram()),
-          Sizes.text(limits.pinned()), Sizes.text(limits.ram()),
-          remedies.isEmpty() ? "no setting alone makes it fit: take a smaller model or a larger card" : String.join(", or ", remedies));
-    });
+    return require(List.of(step), where);
+  }
+
+  /**
+   * The best of several ways to deal the rows of an optimiser step.
+   *
+   * @param steps the preferred first; another one must be at least 1 % faster
+   * @param where the run's file, for the message
+   * @throws UserError when none fits; it names what would make one fit
+   */
+  public Choice require(List<StepShape> steps, String where) {
+    Choice best = null;
+    for (StepShape step : steps) {
+      Choice choice = best(step).orElse(null);
+      if (choice != null && (best == null || choice.tokensPerSecond() > 1.01 * best.tokensPerSecond())) {
+        best = choice;
+      }
+    }
+    if (best == null) {
+      throw doesNotFit(steps.stream().min(Comparator.comparingInt(StepShape::tokens)).orElseThrow(), where, steps.size() == 1);
+    }
+    return best;
+  }
+
+  private UserError doesNotFit(StepShape step, String where, boolean fixedRows) {
+    Choice least = smallest(step);
+    Plan plan = least.plan();
+    List<String> remedies = remedies(step, fixedRows);
+    return UserError.of(
+        "%s: this run needs at least %s of device memory (%s of buffers beside %s of context and whatever else is there), %s pinned and"
+            + " %s pageable on the host; the limits are %s, %s and %s in all; %s",
+        where, Sizes.text(plan.arenaBytes() + limits.context()), Sizes.text(plan.arenaBytes()), Sizes.text(limits.context()),
+        Sizes.text(plan.hostBytes(true)), Sizes.text(plan.hostBytes(false)), Sizes.text(limits.vram()),
+        Sizes.text(limits.pinned()), Sizes.text(limits.ram()),
+        remedies.isEmpty() ? "no setting alone makes it fit: take a smaller model or a larger card" : String.join(", or ", remedies));
   }
 
   /** Settings that, changed alone, make the run fit. */
-  private List<String> remedies(StepShape step) {
+  private List<String> remedies(StepShape step, boolean fixedRows) {
     List<String> remedies = new ArrayList<>();
     int tokens = largestTokens(step);
     if (tokens >= 16 && tokens < step.tokens()) {
       remedies.add(
-          "lower cutoff_len x per_device_train_batch_size from " + step.tokens() + " to " + tokens + " tokens");
+          "lower cutoff_len x per_device_train_batch_size from " + step.tokens() + " to " + tokens + " tokens"
+              + (fixedRows && tokens >= step.positions() ? " (auto_find_batch_size: true deals the rows anew)" : ""));
     }
     if (!fixed.equals(freed(Placement.AUTO)) && with(freed(Placement.AUTO)).best(step).isPresent()) {
       remedies.add("leave the placement keys out");

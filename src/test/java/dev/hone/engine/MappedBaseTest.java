@@ -84,8 +84,8 @@ class MappedBaseTest {
         LayerCache cache = LayerCache.open(kernels, base, Storage.NF4_DOUBLE_QUANTISED, folder.resolve("cache"), note -> {})) {
       Path file = cache.file().path();
       List<float[]> whole = run(base, cache, Storage.NF4_DOUBLE_QUANTISED);
-      long layer = cache.file().blobBytes("layers.0");
-      long tables = cache.file().blobBytes("embedding") + cache.file().blobBytes("head");
+      long layer = cache.file().index().blobBytes("layers.0");
+      long tables = cache.file().index().blobBytes("embedding") + cache.file().index().blobBytes("head");
       assumeTrue(Residency.isKnown(), "skipped: no /proc/self/smaps to read the resident pages of a mapping from");
       assertThat(Residency.of(file)).as("all of it was read").isGreaterThan(LAYERS * layer);
 
@@ -109,7 +109,7 @@ class MappedBaseTest {
       assertThat(mapped.residentLayers()).isEqualTo(LAYERS);
       run(base, mapped, Storage.NF4_DOUBLE_QUANTISED);
       assumeTrue(Residency.isKnown(), "skipped: no /proc/self/smaps to read the resident pages of a mapping from");
-      assertThat(Residency.of(cache.file().path())).isGreaterThan(LAYERS * cache.file().blobBytes("layers.0"));
+      assertThat(Residency.of(cache.file().path())).isGreaterThan(LAYERS * cache.file().index().blobBytes("layers.0"));
     }
   }
 
