@@ -77,7 +77,7 @@ public final class Model implements AutoCloseable {
     this.step = step;
     BaseBlobs blobs = layout.weights() == Layout.Weights.ARENA ? (BaseBlobs) source : null;
     plan = plan(device, spec, tuning, step, layout, blobs == null ? null : blobs.blobs(spec));
-    Plan.Memory memory = plan.allocate(device.memory(), arena);
+    Plan.Memory memory = plan.allocate(device, arena);
     kernels = ModelWeights.withWorkspace(device, memory);
     parameters = new Parameters(memory, arena, spec, tuning);
     WeightSource placed = blobs == null ? source : new ArenaBase(kernels, blobs, spec, layout, memory, arena);
