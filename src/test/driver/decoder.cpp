@@ -217,7 +217,7 @@ Decoder::Address Decoder::address(const Operand& operand) {
   const Symbol* symbol = find_symbol(word.text);
   if (symbol == nullptr) fail("'" + std::string(word.text) + "' is not declared");
   static constexpr std::string_view spaces[] = {"shared", "shared", "local", "param", "global"};
-  return {symbol_register(*symbol, 8, 0), operand.offset, spaces[symbol->kind]};
+  return {symbol_register(*symbol, 8, 0), operand.offset, spaces[symbol->kind], symbol->value};
 }
 
 void Decoder::control_word(u32 mxcsr) {

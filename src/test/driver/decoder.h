@@ -98,8 +98,10 @@ class Decoder {
     u32 base;                  // a register of 4 or 8 bytes
     s64 offset;
     std::string_view space;    // of a symbol: shared, local, param, global, const; empty for a register
+    u64 value = 0;             // of a symbol
   };
   Address address(const Operand& operand);
+  u32 parameter_bytes() const { return kernel_.parameter_bytes; }
   u32 new_range() { return kernel_.ranges++; }
   // Wraps the last instruction to run under another rounding or flush-to-zero mode.
   void control_word(u32 mxcsr);

@@ -62,6 +62,8 @@ TEST(refused_calls) {
 TEST(refused_names_and_types) {
   rejects_body("add.u32 %r1, %r2, %x9;", "'%x9' is not declared");
   rejects_body("add.u32 %r1, %rd2, %r3;", "'%rd2' has 64 bits, the instruction takes 32");
+  rejects_body("ld.param.u32 %r1, [p0+8];", "no parameter of 4 bytes lies here");
+  rejects_body("ld.param.u32 %r1, [p0+2];", "no parameter of 4 bytes lies here");
   rejects_body("bra nowhere;", "label 'nowhere' is not defined");
   rejects_body("brx.idx %r1, nowhere;", "'nowhere' is no .branchtargets");
   rejects_body("@%r1 mov.u32 %r2, 0;", "'%r1' is no predicate");

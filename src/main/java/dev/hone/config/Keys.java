@@ -115,7 +115,8 @@ final class Keys {
       Kind.choice("adamw_torch", "adamw_torch_fused", "adamw_hf", "adamw", "adamw_apex_fused", "adamw_8bit",
           "adamw_bnb_8bit",
           "paged_adamw", "paged_adamw_32bit", "paged_adamw_8bit"), "adamw_torch",
-      "all of these mean AdamW with decoupled decay and fp32 states");
+      "AdamW with decoupled decay. 8bit: its moments in 8 bits as bitsandbytes keeps them, of tensors below 4096 elements and of the"
+          + " embedding in fp32; all others: fp32. paged changes nothing, optimizer_placement says where they lie");
   static final Key<Double> WEIGHT_DECAY = honoured("weight_decay", Group.TRAINING, Kind.number(0, Double.MAX_VALUE),
       "0.0",
       "decoupled weight decay; biases and norms are left out, as in transformers");

@@ -179,7 +179,7 @@ public record TrainConfig(
   /** AdamW and what comes before it. A maxGradNorm of 0 does not clip. */
   public record Optimizer(
       double learningRate, double beta1, double beta2, double epsilon, double weightDecay, double maxGradNorm,
-      double labelSmoothing) {}
+      double labelSmoothing, Moments moments) {}
 
   /**
    * Length of the run and shape of the learning rate.

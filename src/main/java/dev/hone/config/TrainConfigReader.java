@@ -188,8 +188,11 @@ final class TrainConfigReader {
   }
 
   private TrainConfig.Optimizer optimizer() {
-    if (settings.get(Keys.OPTIM).contains("8bit")) {
-      notes.add(settings.origin("optim") + ": optim " + settings.get(Keys.OPTIM) + " runs as AdamW with fp32 states");
+    String optim = settings.get(Keys.OPTIM);
+    Moments moments = Moments.of(optim);
+    if (optim.startsWith("paged")) {
+      notes.add(
+          settings.origin("optim") + ": optim " + optim + " is " + moments.optim() + " here; optimizer_placement says where its states lie");
     }
     return new TrainConfig.Optimizer(
         settings.get(Keys.LEARNING_RATE),
@@ -198,7 +201,8 @@ final class TrainConfigReader {
         settings.get(Keys.EPSILON),
         settings.get(Keys.WEIGHT_DECAY),
         settings.get(Keys.MAX_GRAD_NORM),
-        settings.get(Keys.LABEL_SMOOTHING));
+        settings.get(Keys.LABEL_SMOOTHING),
+        moments);
   }
 
   private TrainConfig.Schedule schedule() {

@@ -80,6 +80,11 @@ public interface Kernels extends AutoCloseable {
    */
   BlobStream blobStream(List<Tensor> slots, long ringBytes);
 
+  /** A way from the host to tensors in {@link #memory}, in the order of the ops. */
+  default Uploads uploads(List<Tensor> targets) {
+    return new Uploads.InPlace(List.copyOf(targets));
+  }
+
   /** out (M,C) = scale * table[ids]; ids (M) i32; table (V,C). */
   void embeddingForward(Tensor out, Tensor ids, Tensor table, float scale);
 
@@ -150,6 +155,18 @@ public interface Kernels extends AutoCloseable {
   void crossEntropy(
       Tensor loss, Tensor dh, Tensor du, Tensor scratch, Tensor h, Tensor u, Tensor targets,
       float invCount, float logitScale, float softcap, float labelSmoothing);
+
+  /** Bytes of scratch that the loss over slabs wants for M tokens. */
+  default long slabCrossEntropyScratchBytes(long tokens, long hidden, long slabRows) {
+    throw new UnsupportedOperationException("the CPU reads the head where it is mapped");
+  }
+
+  /** The same loss and dh with a frozen u that comes in slabs of its rows, for devices that {@link #blobStream} is for. */
+  default void crossEntropy(
+      Tensor loss, Tensor dh, Tensor scratch, Tensor h, Slabs u, Tensor targets,
+      float invCount, float logitScale, float softcap, float labelSmoothing) {
+    throw new UnsupportedOperationException("the CPU reads the head where it is mapped");
+  }
 
   /** z = softcap tanh(logitScale z / softcap) in place; softcap 0: z *= logitScale. */
   void softcapForward(Tensor z, float logitScale, float softcap);

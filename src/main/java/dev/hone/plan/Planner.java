@@ -1,5 +1,6 @@
 package dev.hone.plan;
 
+import dev.hone.config.Moments;
 import dev.hone.config.Placement;
 import dev.hone.config.Placement.Where;
 import dev.hone.config.Sizes;
@@ -21,7 +22,7 @@ import java.util.function.Predicate;
 public final class Planner {
   /** Bytes that a card's ops want, by the step's shape. */
   public interface Ops {
-    long crossEntropyBytes(StepShape step);
+    long crossEntropyBytes(StepShape step, Layout layout);
 
     long workspaceBytes(StepShape step);
   }
@@ -69,7 +70,7 @@ public final class Planner {
   /** What a layout comes to. */
   public Choice choice(Layout layout, StepShape step) {
     StepShape shape = step.withRecompute(layout.activations().again());
-    Needs needs = new Needs(ops.crossEntropyBytes(shape), ops.workspaceBytes(shape), blobs);
+    Needs needs = new Needs(ops.crossEntropyBytes(shape, layout), ops.workspaceBytes(shape), blobs);
     Plan plan = TrainingPlan.of(spec, tuning, shape, layout, needs);
     return new Choice(layout, shape, plan, Timeline.tokensPerSecond(spec, tuning, layout, shape, blobs, card));
   }
@@ -217,8 +218,7 @@ public final class Planner {
   public int largestTokens(StepShape step) {
     Predicate<Integer> fit = tokens -> {
       int documents = Math.max(1, (int) ((long) step.documents() * tokens / step.tokens()));
-      StepShape shape = new StepShape(step.compute(), step.recompute(), tokens, documents, step.positions());
-      return fits(smallest(shape));
+      return fits(smallest(step.withTokens(tokens, documents)));
     };
     int low = 0;
     int high = 1;
@@ -251,14 +251,19 @@ public final class Planner {
     others.add(new Layout(now.weights(), now.residentLayers(), now.activations(), now.head(), now.embedding(), !now.optimizer()));
     for (Layout other : others) {
       if (!other.equals(now)) {
-        Choice there = choice(other, chosen.step());
-        long bytes = there.plan().arenaBytes() - chosen.plan().arenaBytes();
-        lines.add(String.format(
-            Locale.ROOT, "%-34s %s%s, %,.0f tokens/s%s", difference(now, other), bytes < 0 ? "saves " : "takes ",
-            Sizes.text(Math.abs(bytes)), there.tokensPerSecond(), fits(there) ? "" : " (does not fit)"));
+        lines.add(alternative(difference(now, other), chosen, choice(other, chosen.step())));
       }
     }
+    Moments moments = chosen.step().moments() == Moments.F32 ? Moments.EIGHT_BIT : Moments.F32;
+    lines.add(alternative("optim: " + moments.optim(), chosen, choice(now, chosen.step().withMoments(moments))));
     return lines;
+  }
+
+  private String alternative(String setting, Choice chosen, Choice there) {
+    long bytes = there.plan().arenaBytes() - chosen.plan().arenaBytes();
+    return String.format(
+        Locale.ROOT, "%-34s %s%s, %,.0f tokens/s%s", setting, bytes < 0 ? "saves " : "takes ", Sizes.text(Math.abs(bytes)),
+        there.tokensPerSecond(), fits(there) ? "" : " (does not fit)");
   }
 
   private String difference(Layout now, Layout other) {

@@ -77,7 +77,8 @@ final class Placer {
     DType compute =
         kernels.computeDtype(config.model().computeDtype() == TrainConfig.ComputeDtype.BF16 ? DType.BF16 : DType.F32);
     return new StepShape(
-        compute, false, Math.max(train.tokens(), held.tokens()), Math.max(train.documents(), held.documents()), positions);
+        compute, false, Math.max(train.tokens(), held.tokens()), Math.max(train.documents(), held.documents()), positions,
+        config.optimizer().moments());
   }
 
   private Placed onCard(Accelerator card, List<Batching> ways, List<StepShape> steps) {
@@ -98,8 +99,8 @@ final class Placer {
   private Placement landed(Placement p) {
     return new Placement(
         p.weights(), p.residentLayers(),
-        p.activations() == Placement.Activations.AUTO ? Placement.Activations.RECOMPUTE : p.activations(), Placement.Where.DEVICE,
-        p.embedding(), Placement.Where.DEVICE, p.vramLimit(), p.ramLimit(), p.pinnedLimit());
+        p.activations() == Placement.Activations.AUTO ? Placement.Activations.RECOMPUTE : p.activations(), p.head(),
+        p.embedding(), p.optimizer(), p.vramLimit(), p.ramLimit(), p.pinnedLimit());
   }
 
   /** Only blobs of a file can travel again and again. */
@@ -116,8 +117,8 @@ final class Placer {
   private Planner.Ops needs() {
     return new Planner.Ops() {
       @Override
-      public long crossEntropyBytes(StepShape shape) {
-        return kernels.crossEntropyScratchBytes(shape.tokens(), spec.hidden(), spec.vocab(), shape.compute());
+      public long crossEntropyBytes(StepShape shape, Layout layout) {
+        return Model.crossEntropyBytes(kernels, spec, shape, layout);
       }
 
       @Override

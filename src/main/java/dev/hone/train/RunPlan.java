@@ -44,7 +44,8 @@ public final class RunPlan {
                 (float) config.lora().dropout());
     int length = config.data().cutoffLength();
     steps = Batching.of(config).stream()
-        .map(b -> new StepShape(DType.BF16, true, Math.multiplyExact(b.rows(), length), b.rows(), length)).toList();
+        .map(b -> new StepShape(DType.BF16, true, Math.multiplyExact(b.rows(), length), b.rows(), length))
+        .map(shape -> shape.withMoments(config.optimizer().moments())).toList();
   }
 
   public ModelSpec spec() {
@@ -88,8 +89,8 @@ public final class RunPlan {
     Planner.Ops ops =
         new Planner.Ops() {
           @Override
-          public long crossEntropyBytes(StepShape shape) {
-            return CudaKernels.crossEntropyScratchOf(shape.tokens(), spec.vocab());
+          public long crossEntropyBytes(StepShape shape, Layout layout) {
+            return CudaKernels.crossEntropyScratchOf(shape.tokens(), spec.hidden(), spec.vocab(), layout.head());
           }
 
           @Override
@@ -104,7 +105,7 @@ public final class RunPlan {
   public Plan onCpu(boolean recompute) {
     DType compute = config.model().computeDtype() == TrainConfig.ComputeDtype.BF16 ? DType.BF16 : DType.F32;
     StepShape step = step();
-    StepShape shape = new StepShape(compute, recompute, step.tokens(), step.documents(), step.positions());
+    StepShape shape = new StepShape(compute, recompute, step.tokens(), step.documents(), step.positions(), step.moments());
     try (CpuKernels kernels = new CpuKernels()) {
       long crossEntropy = kernels.crossEntropyScratchBytes(shape.tokens(), spec.hidden(), spec.vocab(), compute);
       long workspace = kernels.workspaceBytes(TrainingPlan.largest(spec, tuning, shape));

@@ -1,5 +1,6 @@
 package dev.hone.train;
 
+import dev.hone.config.Moments;
 import dev.hone.config.Sizes;
 import dev.hone.config.TrainConfig;
 import dev.hone.config.UserError;
@@ -181,9 +182,9 @@ final class RunSetup implements AutoCloseable {
             activations()));
     lines.add(
         format(
-            "trains   %s, %s parameters (%.2f %% of the model)",
+            "trains   %s, %s parameters (%.2f %% of the model)%s",
             peft == null ? "everything" : "LoRA r " + peft.rank() + ", alpha " + trim(peft.alpha()), count(trained),
-            100.0 * trained / spec.parameters()));
+            100.0 * trained / spec.parameters(), step.moments() == Moments.EIGHT_BIT ? ", AdamW's moments in 8 bits" : ""));
     lines.add("data     " + inputs.data().report().summary()
         + inputs.data().template().map(t -> "; template " + t.name()).orElse(""));
     lines.add(

@@ -83,7 +83,9 @@ class CardPlacementTest {
     try (BaseModel base = BaseModel.open(model(layers))) {
       weights = layers * UncachedBase.bytes(base, Storage.NF4_DOUBLE_QUANTISED, DType.BF16).layer();
     }
-    TrainingRun.Told streamed = run("cc=8.0 vram=" + weights / 6, layers).with("output_dir", folder.resolve("streamed")).run();
+    // AdamW on the host rounds otherwise than on the card, so it stays there.
+    TrainingRun.Told streamed = run("cc=8.0 vram=" + weights / 6, layers).with("optimizer_placement", "device")
+        .with("output_dir", folder.resolve("streamed")).run();
     assertThat(places(streamed)).contains("of 40 layers stay on the device, the others stream");
     System.out.printf("weights %d bytes, card %d bytes%n%s%n", weights, weights / 6, places(streamed));
     assertThat(streamed.losses()).hasSize(3).isEqualTo(resident.losses());
