@@ -8,6 +8,18 @@ import java.util.List;
  * written, then {@link #send} lets it travel. Two sets take turns, so that one is written while the other travels.
  */
 public interface Uploads extends AutoCloseable {
+  /** Where a tensor's copy begins in pinned memory is a multiple of this. */
+  long ALIGNMENT = 256;
+
+  /** Pinned bytes for tensors of these sizes: two sets. */
+  static long pinnedBytes(long... tensorBytes) {
+    long bytes = 0;
+    for (long tensor : tensorBytes) {
+      bytes += Math.ceilDiv(tensor, ALIGNMENT) * ALIGNMENT;
+    }
+    return 2 * bytes;
+  }
+
   /**
    * The tensors to write, one for each target and as large. Waits until what was sent from them, the time before last, has left.
    */

@@ -1,6 +1,7 @@
 package dev.hone.plan;
 
 import dev.hone.kernel.Kernels;
+import dev.hone.kernel.Uploads;
 import dev.hone.kernel.Slabs;
 import dev.hone.model.ModelSpec;
 import dev.hone.model.Projection;
@@ -143,7 +144,7 @@ public final class TrainingPlan {
     if (layout.embedding()) {
       plan.add(Kind.WEIGHTS, "weights.embedding", DType.U8, blobs.embedding());
     } else {
-      plan.host(Kind.BATCH, "embedding rows", 2 * step.compute().bytes((long) step.tokens() * spec.hidden()), true);
+      plan.host(Kind.BATCH, "embedding rows", Uploads.pinnedBytes(step.compute().bytes((long) step.tokens() * spec.hidden())), true);
     }
     if (!layout.head()) {
       long row = step.compute().bytes(spec.hidden());
@@ -153,7 +154,9 @@ public final class TrainingPlan {
     } else if (!tied || !layout.embedding()) {
       plan.add(Kind.WEIGHTS, "weights.head", DType.U8, head);
     }
-    plan.host(Kind.BATCH, "micro-batches", 2 * 4L * (3L * step.tokens() + step.documents() + 1), true);
+    long ids = DType.I32.bytes(step.tokens());
+    plan.host(
+        Kind.BATCH, "micro-batches", Uploads.pinnedBytes(ids, ids, ids, DType.I32.bytes(step.documents() + 1L)), true);
     plan.host(Kind.WEIGHTS, "ring", streamed > 0 || !layout.head() ? 2 * RING : 0, true);
     plan.host(
         Kind.WEIGHTS, "base (mapped file)",
