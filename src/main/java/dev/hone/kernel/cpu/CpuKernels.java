@@ -159,7 +159,7 @@ public final class CpuKernels implements Kernels {
   }
 
   @Override
-  public HostStash hostStash(List<Long> setBytes) {
+  public HostStash hostStash(List<Long> setBytes, long spareBytes) {
     throw new UnsupportedOperationException("the CPU's memory is the host's: nothing need leave it");
   }
 
@@ -582,11 +582,11 @@ public final class CpuKernels implements Kernels {
     return tensor.descriptor();
   }
 
-  private static AssertionError mismatch(String function, Throwable cause) {
+  static AssertionError mismatch(String function, Throwable cause) {
     return new AssertionError(function + ": the binding does not match hone.h", cause);
   }
 
-  private static void check(int status) {
+  static void check(int status) {
     if (status == 0) {
       return;
     }
