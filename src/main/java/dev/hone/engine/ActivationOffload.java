@@ -27,13 +27,15 @@ final class ActivationOffload implements AutoCloseable {
     this.sets = sets;
   }
 
-  /** Takes the pinned memory of a plan, or as much of it as the host gives. */
+  /** Takes the pinned memory of a plan's sets, or as much of it as the host gives while leaving the plan's other. */
   static ActivationOffload reserve(Kernels kernels, Plan plan) {
     List<Plan.Offloaded> wanted = plan.offloaded();
     if (wanted.isEmpty()) {
       return new ActivationOffload(null, List.of());
     }
-    HostStash stash = kernels.hostStash(wanted.stream().map(Plan.Offloaded::bytes).toList());
+    List<Long> bytes = wanted.stream().map(Plan.Offloaded::bytes).toList();
+    long others = plan.hostBytes(true) - bytes.stream().mapToLong(Long::longValue).sum();
+    HostStash stash = kernels.hostStash(bytes, others);
     return new ActivationOffload(stash, wanted.subList(0, stash.sets()));
   }
 

@@ -90,8 +90,9 @@ public interface Kernels extends AutoCloseable {
    * then has the first ones.
    *
    * @param setBytes of each set, in which tensors lie at multiples of 64 bytes
+   * @param spareBytes of pinned memory that must be left for others
    */
-  HostStash hostStash(List<Long> setBytes);
+  HostStash hostStash(List<Long> setBytes, long spareBytes);
 
   /** out (M,C) = scale * table[ids]; ids (M) i32; table (V,C). */
   void embeddingForward(Tensor out, Tensor ids, Tensor table, float scale);

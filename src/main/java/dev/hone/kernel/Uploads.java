@@ -8,16 +8,16 @@ import java.util.List;
  * written, then {@link #send} lets it travel. Two sets take turns, so that one is written while the other travels.
  */
 public interface Uploads extends AutoCloseable {
-  /** Where a tensor's copy begins in pinned memory is a multiple of this. */
-  long ALIGNMENT = 256;
+  /** Where a tensor begins in the host's memory: at a multiple of this many bytes. */
+  long ALIGNMENT = 64;
 
-  /** Pinned bytes for tensors of these sizes: two sets. */
-  static long pinnedBytes(long... tensorBytes) {
+  /** Bytes of pinned host memory for targets of these sizes: both sets. */
+  static long pinnedBytes(long... targets) {
     long bytes = 0;
-    for (long tensor : tensorBytes) {
-      bytes += Math.ceilDiv(tensor, ALIGNMENT) * ALIGNMENT;
+    for (long target : targets) {
+      bytes += 2 * Math.ceilDiv(target, ALIGNMENT) * ALIGNMENT;
     }
-    return 2 * bytes;
+    return bytes;
   }
 
   /**

@@ -1,8 +1,8 @@
 package dev.hone.plan;
 
 import dev.hone.kernel.Kernels;
-import dev.hone.kernel.Uploads;
 import dev.hone.kernel.Slabs;
+import dev.hone.kernel.Uploads;
 import dev.hone.model.ModelSpec;
 import dev.hone.model.Projection;
 import dev.hone.model.Tuning;
@@ -144,7 +144,8 @@ public final class TrainingPlan {
     if (layout.embedding()) {
       plan.add(Kind.WEIGHTS, "weights.embedding", DType.U8, blobs.embedding());
     } else {
-      plan.host(Kind.BATCH, "embedding rows", Uploads.pinnedBytes(step.compute().bytes((long) step.tokens() * spec.hidden())), true);
+      long rows = step.compute().bytes((long) step.tokens() * spec.hidden());
+      plan.host(Kind.BATCH, "embedding rows", Uploads.pinnedBytes(rows), true);
     }
     if (!layout.head()) {
       long row = step.compute().bytes(spec.hidden());
@@ -154,9 +155,9 @@ public final class TrainingPlan {
     } else if (!tied || !layout.embedding()) {
       plan.add(Kind.WEIGHTS, "weights.head", DType.U8, head);
     }
-    long ids = DType.I32.bytes(step.tokens());
+    long each = 4L * step.tokens();
     plan.host(
-        Kind.BATCH, "micro-batches", Uploads.pinnedBytes(ids, ids, ids, DType.I32.bytes(step.documents() + 1L)), true);
+        Kind.BATCH, "micro-batches", Uploads.pinnedBytes(each, each, each, 4L * (step.documents() + 1)), true);
     plan.host(Kind.WEIGHTS, "ring", streamed > 0 || !layout.head() ? 2 * RING : 0, true);
     plan.host(
         Kind.WEIGHTS, "base (mapped file)",

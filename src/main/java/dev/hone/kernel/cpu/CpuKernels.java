@@ -165,7 +165,7 @@ public final class CpuKernels implements Kernels {
   }
 
   @Override
-  public HostStash hostStash(List<Long> setBytes) {
+  public HostStash hostStash(List<Long> setBytes, long spareBytes) {
     throw new UnsupportedOperationException("the CPU's memory is the host's: nothing need leave it");
   }
 

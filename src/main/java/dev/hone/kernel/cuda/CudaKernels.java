@@ -168,8 +168,8 @@ public final class CudaKernels implements Kernels {
   }
 
   @Override
-  public HostStash hostStash(List<Long> setBytes) {
-    return new PinnedStash(stage.device(), setBytes);
+  public HostStash hostStash(List<Long> setBytes, long spareBytes) {
+    return new PinnedStash(stage.device(), setBytes, spareBytes);
   }
 
   @Override

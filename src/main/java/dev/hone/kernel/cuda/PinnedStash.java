@@ -35,21 +35,25 @@ final class PinnedStash implements HostStash {
   private final List<Set> sets = new ArrayList<>();
   private Optional<String> refusal = Optional.empty();
 
-  PinnedStash(CudaDevice device, List<Long> setBytes) {
+  PinnedStash(CudaDevice device, List<Long> setBytes, long spareBytes) {
     this.device = device;
     Driver driver = device.use();
     stream = driver.createStream();
     began = driver.createEvent();
-    for (long bytes : setBytes) {
-      try {
+    // Held while the sets are taken, so that it is there for others afterwards.
+    MemorySegment spare = spareBytes > 0 ? driver.allocatePinned(spareBytes) : null;
+    try {
+      for (long bytes : setBytes) {
         sets.add(new Set(driver.allocatePinned(bytes), driver.createEvent(), new ArrayList<>()));
-      } catch (NativeException e) {
-        if (e.status() != Driver.OUT_OF_MEMORY && e.status() != Driver.OPERATING_SYSTEM) {
-          throw e;
-        }
-        refusal = Optional.of(e.getMessage());
-        break;
       }
+    } catch (NativeException e) {
+      if (e.status() != Driver.OUT_OF_MEMORY && e.status() != Driver.OPERATING_SYSTEM) {
+        throw e;
+      }
+      refusal = Optional.of(e.getMessage());
+    }
+    if (spare != null) {
+      driver.freePinned(spare);
     }
   }
 
@@ -109,6 +113,9 @@ final class PinnedStash implements HostStash {
 
   @Override
   public void close() {
+    if (device.isLost()) {
+      return;
+    }
     Driver driver = device.use();
     driver.synchronize(stream);
     for (Set set : sets) {

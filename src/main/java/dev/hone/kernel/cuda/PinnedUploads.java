@@ -24,7 +24,8 @@ final class PinnedUploads implements Uploads {
     this.device = device;
     this.targets = List.copyOf(targets);
     Driver driver = device.use();
-    pinned = driver.allocatePinned(Uploads.pinnedBytes(targets.stream().mapToLong(t -> t.data().byteSize()).toArray()));
+    pinned = driver.allocatePinned(
+        Uploads.pinnedBytes(targets.stream().mapToLong(target -> target.data().byteSize()).toArray()));
     long at = 0;
     for (int i = 0; i < 2; i++) {
       List<Tensor> hosts = new ArrayList<>();
