@@ -11,7 +11,7 @@
  * Shapes.    A (m,k) or (k,m), B (n,k) or (k,n), C (m,n). When m x n pads better the other way round, A and B change
  *            places and tiles are stored transposed (a LoRA rank of 8 is 8 tile rows, not 8 of 32 columns).
  * Memory.    B is decoded once per block of A. Scratch: A's block <= 16 MiB of the calling thread unless read in place;
- *            panels of one group per thread, and its sums unless C is f32 and wants nothing but sums: then tiles add to C.
+ *            panels of one group per thread, and its sums unless C is f32 and wants nothing else: tiles add to C then.
  * Rounding.  Sums of a stretch run over k in order, then they are added stretch by stretch, in f32, by one thread: the
  *            result depends on neither thread count nor timing.
  */
@@ -21,7 +21,7 @@
 enum {
   BLOCK_ROWS = 1024,         /* of A */
   BLOCK_BYTES = 16 << 20,    /* of A, packed */
-  GROUP_BYTES = 192 << 10,   /* of B's packed panels in a task: in L2, with as much again that comes ahead */
+  GROUP_BYTES = 192 << 10,   /* of B's packed panels in a task: in L2, beside the rows of A and of C that pass */
   WIDE_GROUP_BYTES = 384 << 10, WIDE_STRETCH = 256, /* where A is read from memory: fewer, wider groups, shorter k */
   LARGE_BYTES = 4 << 20,     /* of A: no longer in L3 from one task to the next */
   SUM_BYTES = 256 << 10,     /* of sums a thread, beyond four panels */
@@ -61,17 +61,6 @@ static void prefetch_result(const hone_tensor *t, const hone_gemm_place *p) {
   }
 }
 
-/* What this thread probably packs next: the next stretch, or the beginning of the next group that falls to it. */
-static hone_gemm_ahead next_part(const hone_gemm_plan *g, int64_t group, int64_t stretch) {
-  if (++stretch == g->stretches) {
-    stretch = 0;
-    group += hone_threads();
-  }
-  if (group >= g->groups) return (hone_gemm_ahead){0};
-  const int64_t column = group * g->group * g->kernel->columns;
-  return hone_gemm_look_ahead(g, column, min64(g->group * g->kernel->columns, g->n - column), stretch);
-}
-
 /* One group of B's panels against the panels first .. last-1 of A's block. */
 static void multiply_group(const hone_gemm_plan *g, const uint32_t *shared, int64_t base, int64_t rows,
                            int64_t group_at, int64_t first, int64_t last, uint32_t *panels, float *sums,
@@ -81,8 +70,6 @@ static void multiply_group(const hone_gemm_plan *g, const uint32_t *shared, int6
   for (int64_t stretch = 0; stretch < g->stretches; stretch++) {
     const int64_t steps = hone_gemm_steps(g, stretch);
     const bool done = stretch == g->stretches - 1;
-    hone_gemm_ahead ahead = next_part(g, group_at, stretch);
-    const int64_t lines = ceil_div(hone_gemm_lines(&ahead), (last - first) * ceil_div(columns, wide));
     hone_gemm_pack_b(g, panels, column, columns, stretch, scratch);
     for (int64_t i = first; i < last; i++) {
       const hone_gemm_rows a = hone_gemm_rows_of_a(g, shared, base, rows, stretch, i);
@@ -91,7 +78,6 @@ static void multiply_group(const hone_gemm_plan *g, const uint32_t *shared, int6
                                        g->swapped};
         const bool direct = g->direct && place.columns == wide;
         if (direct || (done && !g->swapped)) prefetch_result(g->c->tensor, &place);
-        hone_gemm_fetch(&ahead, lines);
         if (direct) {
           float *out = (float *)g->c->tensor->data + place.row * g->n + place.column;
           g->kernel->tile(&a, steps, panels + j * steps, out, g->n, stretch > 0 || g->c->accumulate);
@@ -136,12 +122,15 @@ static int32_t run(const char *op, const hone_gemm_plan *g) {
           }
         }
       }
-#pragma omp for schedule(dynamic, 1)
+#pragma omp for schedule(dynamic, 1) nowait
       for (int64_t task = 0; task < g->groups * g->splits; task++) {
         const int64_t part = task % g->splits;
         if (failed || !mine) continue;
         multiply_group(g, shared, base, rows, task / g->splits, height * part / g->splits,
                        height * (part + 1) / g->splits, lanes, sums, scratch);
+      }
+      if (base + g->block_rows < g->m) {
+#pragma omp barrier
       }
     }
     if (g->kernel->end) g->kernel->end();
@@ -156,7 +145,7 @@ static int64_t padded_work(const hone_gemm_kernel *kernel, int64_t m, int64_t n)
   return m * ceil_div(n, kernel->columns) * kernel->columns;
 }
 
-/* Whether A is so large, and B so narrow, that reading A once for each few panels of B would cost more than anything. */
+/* Whether A is so large, and B so narrow, that reading A once for each few panels of B costs more than all else. */
 static bool is_deep(const hone_gemm_plan *g) {
   return g->m * g->steps * 4 > LARGE_BYTES && g->steps > 4 * g->n;
 }

@@ -135,10 +135,8 @@ static void pack_across(const hone_gemm_plan *g, uint32_t *out, const part *p, i
 static void gather_across(const hone_gemm_plan *g, uint32_t *out, const part *p, int64_t width, uint32_t *scratch) {
   const hone_tensor *t = p->o->tensor;
   const int64_t ld = t->shape[1], whole = p->rows / width * width;
-  for (int64_t panel = 0; panel < whole; panel += width) {
-    const char *in = (const char *)t->data + bytes_of(t, p->from * ld + p->first + panel);
-    g->kernel->gather(out + panel * p->full, in, bytes_of(t, ld), p->steps, t->dtype == HONE_BF16);
-  }
+  const char *in = (const char *)t->data + bytes_of(t, p->from * ld + p->first);
+  g->kernel->gather(out, width * p->full, whole / width, in, bytes_of(t, ld), p->steps, t->dtype == HONE_BF16);
   if (whole == p->rows) return;
   part rest = *p;
   rest.first += whole;
@@ -227,15 +225,6 @@ void hone_gemm_pack_b(const hone_gemm_plan *g, uint32_t *out, int64_t column, in
   for (int64_t panel = 0; panel < columns && p.full > p.steps; panel += width) { /* zero lanes behind the last step */
     memset(out + panel * p.full + p.steps * width, 0, (size_t)((p.full - p.steps) * width) * 4);
   }
-}
-
-hone_gemm_ahead hone_gemm_look_ahead(const hone_gemm_plan *g, int64_t column, int64_t columns, int64_t stretch) {
-  const hone_tensor *t = g->b->tensor;
-  const part p = part_of(g, g->b, column, columns, stretch);
-  const int64_t ld = t->shape[1], row = g->b->across ? p.from : p.first, from = g->b->across ? p.first : p.from;
-  const int64_t length = g->b->across ? p.rows : p.count, rows = g->b->across ? p.count : p.rows;
-  return (hone_gemm_ahead){(const char *)t->data + bytes_of(t, row * ld + from), bytes_of(t, ld), bytes_of(t, length),
-                           0, rows};
 }
 
 hone_gemm_rows hone_gemm_rows_of_a(const hone_gemm_plan *g, const uint32_t *shared, int64_t base, int64_t rows,
