@@ -9,7 +9,8 @@
  *                the last stretch finishes its tiles: scale, bias, mask, +=, rounding
  *
  * Shapes.    A (m,k) or (k,m), B (n,k) or (k,n), C (m,n). When m x n pads better the other way round, A and B change
- *            places and tiles are stored transposed (a LoRA rank of 8 is 8 tile rows, not 8 of 32 columns).
+ *            places and tiles are stored transposed (a LoRA rank of 8 is 8 tile rows, not 8 of 32 columns); also, when
+ *            it pads as well, to make the longer of two that lie across B, whose panels are packed in L2 (a rank of 16).
  * Memory.    B is decoded once per block of A. Scratch: A's block <= 16 MiB of the calling thread unless read in place;
  *            panels of one group per thread, and its sums unless C is f32 and wants nothing else: tiles add to C then.
  * Rounding.  Sums of a stretch run over k in order, then they are added stretch by stretch, in f32, by one thread: the
@@ -61,6 +62,12 @@ static void prefetch_result(const hone_tensor *t, const hone_gemm_place *p) {
   }
 }
 
+/* Whole panels of f32 times the result's factor: their tiles go to C as they are. */
+static void scale_panels(uint32_t *lanes, int64_t count, float scale) {
+  float *value = (float *)lanes;
+  for (int64_t i = 0; i < count; i++) value[i] *= scale;
+}
+
 /* One group of B's panels against the panels first .. last-1 of A's block. */
 static void multiply_group(const hone_gemm_plan *g, const uint32_t *shared, int64_t base, int64_t rows,
                            int64_t group_at, int64_t first, int64_t last, uint32_t *panels, float *sums,
@@ -71,6 +78,7 @@ static void multiply_group(const hone_gemm_plan *g, const uint32_t *shared, int6
     const int64_t steps = hone_gemm_steps(g, stretch);
     const bool done = stretch == g->stretches - 1;
     hone_gemm_pack_b(g, panels, column, columns, stretch, scratch);
+    if (g->direct && g->c->scale != 1) scale_panels(panels, columns / wide * wide * steps, g->c->scale);
     for (int64_t i = first; i < last; i++) {
       const hone_gemm_rows a = hone_gemm_rows_of_a(g, shared, base, rows, stretch, i);
       for (int64_t j = 0; j < columns; j += wide) {
@@ -187,15 +195,16 @@ int32_t hone_gemm(const char *op, const hone_gemm_result *c, const hone_gemm_ope
   g.m = c->tensor->shape[0];
   g.n = c->tensor->shape[1];
   if (g.m == 0 || g.n == 0) return HONE_OK;
-  if (padded_work(g.kernel, g.n, g.m) < padded_work(g.kernel, g.m, g.n)) {
+  const int64_t work = padded_work(g.kernel, g.m, g.n), swapped_work = padded_work(g.kernel, g.n, g.m);
+  if (swapped_work < work || (swapped_work == work && a->across && g.n < g.m)) {
     g.swapped = true;
     g.a = b;
     g.b = a;
     g.m = c->tensor->shape[1];
     g.n = c->tensor->shape[0];
   }
-  g.direct = !g.swapped && !g.kernel->rows_whole && c->tensor->dtype == HONE_F32 && c->scale == 1 && !c->bias &&
-             c->mask.p == 0;
+  g.direct = !g.swapped && !g.kernel->rows_whole && c->tensor->dtype == HONE_F32 && !c->bias && c->mask.p == 0 &&
+             (c->scale == 1 || !g.kernel->pairs);
   plan_depth(&g);
   g.in_place = hone_gemm_reads_in_place(&g);
   plan_rows(&g);

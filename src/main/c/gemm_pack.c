@@ -97,6 +97,14 @@ static void pack_rows(const hone_gemm_plan *g, uint32_t *out, const part *p) {
   }
 }
 
+/* As memcpy, without a call for the few lanes of a tile's height. */
+static inline void copy_lanes(uint32_t *out, const uint32_t *in, int64_t n) {
+  int64_t i = 0;
+  for (; i + 4 <= n; i += 4) memcpy(out + i, in + i, 16);
+  for (; i + 2 <= n; i += 2) memcpy(out + i, in + i, 8);
+  if (i < n) out[i] = in[i];
+}
+
 /* The same for an operand whose rows are neighbours in memory: (k, rows). */
 static void pack_across(const hone_gemm_plan *g, uint32_t *out, const part *p, int64_t width, bool padded, uint32_t *scratch) {
   const hone_gemm_operand *o = p->o;
@@ -124,7 +132,7 @@ static void pack_across(const hone_gemm_plan *g, uint32_t *out, const part *p, i
       if (pairs) {
         g->kernel->pair(lanes, (const uint16_t *)row[0] + panel, (const uint16_t *)row[1] + panel, here);
       } else {
-        memcpy(lanes, (const uint32_t *)row[0] + panel, (size_t)here * 4);
+        copy_lanes(lanes, (const uint32_t *)row[0] + panel, here);
       }
       if (here < stride) memset(lanes + here, 0, (size_t)(stride - here) * 4);
     }
