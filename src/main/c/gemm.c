@@ -9,8 +9,8 @@
  *                the last stretch finishes its tiles: scale, bias, mask, +=, rounding
  *
  * Shapes.    A (m,k) or (k,m), B (n,k) or (k,n), C (m,n). When m x n pads better the other way round, A and B change
- *            places and tiles are stored transposed (a LoRA rank of 8 is 8 tile rows, not 8 of 32 columns); also, when
- *            it pads as well, to make the longer of two that lie across B, whose panels are packed in L2 (a rank of 16).
+ *            places and tiles are stored transposed (a LoRA rank of 8 is 8 tile rows, not 8 of 32 columns); also,
+ *            when it pads as well, to make the longer of two that lie across B, packed in L2 (a rank of 16).
  * Memory.    B is decoded once per block of A. Scratch: A's block <= 16 MiB of the calling thread unless read in place;
  *            panels of one group per thread, and its sums unless C is f32 and wants nothing else: tiles add to C then.
  * Rounding.  Sums of a stretch run over k in order, then they are added stretch by stretch, in f32, by one thread: the
@@ -62,6 +62,14 @@ static void prefetch_result(const hone_tensor *t, const hone_gemm_place *p) {
   }
 }
 
+/* The beginnings of the next panel of A's rows: the hardware finds the rest once it has seen these. */
+static void fetch_rows(const hone_gemm_rows *a, const uint32_t *next) {
+  enum { LINES = 4, LANES = 16 };
+  for (int64_t i = 0; i < a->count; i++) {
+    for (int64_t line = 0; line < LINES; line++) __builtin_prefetch(next + i * a->row_step + line * LANES, 0, 2);
+  }
+}
+
 /* Whole panels of f32 times the result's factor: their tiles go to C as they are. */
 static void scale_panels(uint32_t *lanes, int64_t count, float scale) {
   float *value = (float *)lanes;
@@ -81,6 +89,7 @@ static void multiply_group(const hone_gemm_plan *g, const uint32_t *shared, int6
     if (g->direct && g->c->scale != 1) scale_panels(panels, columns / wide * wide * steps, g->c->scale);
     for (int64_t i = first; i < last; i++) {
       const hone_gemm_rows a = hone_gemm_rows_of_a(g, shared, base, rows, stretch, i);
+      if (i + 1 < last) fetch_rows(&a, hone_gemm_rows_of_a(g, shared, base, rows, stretch, i + 1).lanes);
       for (int64_t j = 0; j < columns; j += wide) {
         const hone_gemm_place place = {base + i * g->tile_rows, column + j, a.count, (int32_t)min64(wide, columns - j),
                                        g->swapped};
