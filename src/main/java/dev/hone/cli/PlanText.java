@@ -54,7 +54,6 @@ final class PlanText {
     line("  %-24s %12s  of %s with the pinned", "pageable host memory", Sizes.text(plan.hostBytes(false)), Sizes.text(limits.ram()));
     line("placement");
     planner.reasons(choice).forEach(reason -> line("  %s", reason));
-    line("  what `hone train` does today: weights, head, embedding and optimizer on the device, activations kept or recomputed");
     line("predicted %,.0f tokens/s at %.0f %% of %.1f TFLOP/s and %.1f GB/s", choice.tokensPerSecond(),
         100 * CardSpec.EFFICIENCY, card.flops() / 1e12, card.linkRate() / 1e9);
     line("otherwise");

@@ -232,7 +232,25 @@ public record TrainConfig(
   public record Evaluation(Strategy strategy, int steps, int batch) {}
 
   /** Where to compute and what lies where. Threads of the CPU; 0: one for each core. */
-  public record Machine(DeviceChoice device, int threads, Recompute recompute, Placement placement) {}
+  public record Machine(DeviceChoice device, int threads, Recompute recompute, Placement placement) {
+    /** What is fixed of a placement on a card; gradient_checkpointing fixes what becomes of activations. */
+    public Placement fixed() {
+      if (placement.activations() != Placement.Activations.AUTO || recompute == Recompute.AUTO) {
+        return placement;
+      }
+      return placement.withActivations(
+          recompute == Recompute.ON ? Placement.Activations.RECOMPUTE : Placement.Activations.KEEP);
+    }
+
+    /** Whether the CPU recomputes activations. */
+    public Recompute recomputes() {
+      return switch (placement.activations()) {
+        case KEEP -> Recompute.OFF;
+        case RECOMPUTE -> Recompute.ON;
+        case AUTO, OFFLOAD, SAVE_ALL -> recompute;
+      };
+    }
+  }
 
   /**
    * Reads, checks and resolves a YAML.

@@ -6,6 +6,8 @@ import dev.hone.kernel.Kernels;
 import dev.hone.model.Architectures;
 import dev.hone.model.BuiltInShapes;
 import dev.hone.model.ModelSpec;
+import dev.hone.plan.BlobBytes;
+import dev.hone.tensor.Quant;
 import dev.hone.tensor.Tensor;
 import java.lang.foreign.Arena;
 import java.nio.file.Path;
@@ -94,6 +96,15 @@ public final class BaseModel implements WeightSource, AutoCloseable {
 
   public ModelSpec spec() {
     return spec;
+  }
+
+  /** The form in which a linear layer's weight is stored. */
+  BlobBytes.Form form(String name, long out, long in) {
+    if (weights instanceof RandomNf4Weights) {
+      return BlobBytes.Form.NF4_DOUBLE;
+    }
+    Quant quant = weights instanceof Stored ? weights.weight(name, out, in).quant() : null;
+    return quant == null ? BlobBytes.Form.STORED : quant.isDouble() ? BlobBytes.Form.NF4_DOUBLE : BlobBytes.Form.NF4;
   }
 
   @Override

@@ -2,6 +2,7 @@ package dev.hone.engine;
 
 import dev.hone.config.UserError;
 import dev.hone.format.LayerCacheFile;
+import dev.hone.format.LayerCacheIndex;
 import dev.hone.format.LayerCacheWriter;
 import dev.hone.kernel.Kernels;
 import dev.hone.model.ModelSpec;
@@ -22,13 +23,14 @@ import java.util.HexFormat;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.function.Consumer;
+import java.util.function.Predicate;
 
 /**
  * A base model in the form the engine uses, mapped from one file that is made on first use: linear layers quantised, norms and biases
  * f32, embedding and head as stored. A file belongs to its source's fingerprint and to the form of its weights; when either changes,
  * another file is made.
  */
-public final class LayerCache implements WeightSource, AutoCloseable {
+public final class LayerCache implements BaseBlobs, AutoCloseable {
   /** Changes when the content of the files does. */
   private static final int VERSION = 1;
 
@@ -136,21 +138,31 @@ public final class LayerCache implements WeightSource, AutoCloseable {
     about.put("fingerprint", base.fingerprint());
     about.put("architecture", base.spec().architecture());
     about.put("storage", storage.name());
-    LayerCacheWriter.write(
-        path,
-        about,
-        writer -> {
-          String segment = "";
-          for (ParameterShape p : ParameterShape.ofModel(base.spec())) {
-            if (!segment(p.name()).equals(segment)) {
-              segment = segment(p.name());
-              writer.segment(segment);
-            }
-            try (Arena passing = Arena.ofShared()) {
-              writer.add(tensor(kernels, base, storage, matrices, p, passing));
-            }
-          }
-        });
+    LayerCacheWriter.write(path, about, content(kernels, base, storage, matrices, segment -> true));
+  }
+
+  /**
+   * Writes a base's weights tensor by tensor in the form in which a device takes them.
+   *
+   * @param wanted the segments to write
+   */
+  static LayerCacheWriter.Content content(
+      Kernels kernels, BaseModel base, Storage storage, DType matrices, Predicate<String> wanted) {
+    return writer -> {
+      String segment = "";
+      for (ParameterShape p : ParameterShape.ofModel(base.spec())) {
+        if (!wanted.test(segment(p.name()))) {
+          continue;
+        }
+        if (!segment(p.name()).equals(segment)) {
+          segment = segment(p.name());
+          writer.segment(segment);
+        }
+        try (Arena passing = Arena.ofShared()) {
+          writer.add(tensor(kernels, base, storage, matrices, p, passing));
+        }
+      }
+    };
   }
 
   /** The segment that a weight belongs to. */
@@ -225,13 +237,28 @@ public final class LayerCache implements WeightSource, AutoCloseable {
     return true;
   }
 
-  /** Bytes of the pieces that a device takes in. */
+  @Override
   public BlobBytes blobs(ModelSpec spec) {
+    LayerCacheIndex index = file.index();
     long layer = 0;
     for (int i = 0; i < spec.layers(); i++) {
-      layer = Math.max(layer, file.blobBytes(layer(i)));
+      layer = Math.max(layer, index.blobBytes(layer(i)));
     }
-    return new BlobBytes(layer, file.blobBytes(EMBEDDING), spec.tiedHead() ? 0 : file.blobBytes(HEAD));
+    return new BlobBytes(layer, index.blobBytes(EMBEDDING), spec.tiedHead() ? 0 : index.blobBytes(HEAD));
+  }
+
+  @Override
+  public LayerCacheIndex fill(Map<String, Tensor> places) {
+    places.forEach((segment, place) -> {
+      Tensor blob = file.blob(segment);
+      place.rows(blob.bytes()).copyFrom(blob);
+    });
+    return file.index();
+  }
+
+  @Override
+  public Tensor blob(String segment) {
+    return file.blob(segment);
   }
 
   public LayerCacheFile file() {

@@ -51,11 +51,11 @@ public final class Model implements AutoCloseable {
   /**
    * As {@link #open(Kernels, ModelSpec, WeightSource, Tuning, Storage, StepShape)} with the base's weights as a layout places them.
    *
-   * @param cache with matrices in the device's dtype; must stay open as long as the model
+   * @param base with matrices in the device's dtype; must stay open as long as the model
    */
   public static Model open(
-      Kernels kernels, ModelSpec spec, LayerCache cache, Tuning tuning, Storage storage, StepShape step, Layout layout) {
-    return new Model(kernels, spec, cache, tuning, storage, step, layout);
+      Kernels kernels, ModelSpec spec, BaseBlobs base, Tuning tuning, Storage storage, StepShape step, Layout layout) {
+    return new Model(kernels, spec, base, tuning, storage, step, layout);
   }
 
   /** The buffers that {@link #open} would take. */
@@ -75,12 +75,12 @@ public final class Model implements AutoCloseable {
       Kernels device, ModelSpec spec, WeightSource source, Tuning tuning, Storage storage, StepShape step, Layout layout) {
     this.spec = spec;
     this.step = step;
-    LayerCache cache = layout.weights() == Layout.Weights.ARENA ? (LayerCache) source : null;
-    plan = plan(device, spec, tuning, step, layout, cache == null ? null : cache.blobs(spec));
+    BaseBlobs blobs = layout.weights() == Layout.Weights.ARENA ? (BaseBlobs) source : null;
+    plan = plan(device, spec, tuning, step, layout, blobs == null ? null : blobs.blobs(spec));
     Plan.Memory memory = plan.allocate(device.memory(), arena);
     kernels = ModelWeights.withWorkspace(device, memory);
     parameters = new Parameters(memory, arena, spec, tuning);
-    WeightSource placed = cache == null ? source : new ArenaBase(kernels, cache, spec, layout, memory, arena);
+    WeightSource placed = blobs == null ? source : new ArenaBase(kernels, blobs, spec, layout, memory, arena);
     weights = new ModelWeights(kernels, placed, spec, tuning, storage, memory, parameters, arena);
     pass = new Pass(kernels, spec, weights, memory, arena);
     inputs = new BatchInputs(memory, arena);
@@ -196,7 +196,7 @@ public final class Model implements AutoCloseable {
 
   /** Decodes with the weights as they are now; {@code positions} is the longest text in tokens. */
   public Decoder decoder(int positions) {
-    return Decoder.borrowing(kernels, spec, weights, step.compute(), Math.min(64, step.tokens()), positions);
+    return Decoder.borrowing(kernels, spec, weights, step.compute(), Decoder.borrowedChunk(step.tokens()), positions);
   }
 
   @Override

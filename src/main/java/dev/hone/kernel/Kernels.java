@@ -5,6 +5,7 @@ import dev.hone.tensor.MemorySpace;
 import dev.hone.tensor.Tensor;
 import java.lang.foreign.Arena;
 import java.util.List;
+import java.util.Optional;
 
 /**
  * The op contract: what a device must compute, forward and hand-derived backward. Shapes, dtypes, aliasing and rounding of each op
@@ -37,6 +38,11 @@ public interface Kernels extends AutoCloseable {
   /** What the device decided by itself since it was opened, with its reasons, a line each. */
   default List<String> remarks() {
     return List.of();
+  }
+
+  /** What the device can do, where it has memory of its own; takes some milliseconds, since the link is measured. */
+  default Optional<Accelerator> accelerator() {
+    return Optional.empty();
   }
 
   /** Bytes of memory that the device has. */

@@ -154,7 +154,7 @@ public final class Planner {
       Plan plan = least.plan();
       List<String> remedies = remedies(step);
       return UserError.of(
-          "%s: this run needs at least %s of device memory (%s of buffers and %s of context), %s pinned and %s pageable on the host;"
+          "%s: this run needs at least %s of device memory (%s of buffers beside %s of context and whatever else is there), %s pinned and %s pageable on the host;"
               + " the limits are %s, %s and %s in all; %s",
           where, Sizes.text(plan.arenaBytes() + limits.context()), Sizes.text(plan.arenaBytes()), Sizes.text(limits.context()),
           Sizes.text(plan.hostBytes(true)), Sizes.text(plan.hostBytes(false)), Sizes.text(limits.vram()),

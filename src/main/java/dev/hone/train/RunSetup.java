@@ -6,9 +6,11 @@ import dev.hone.data.Batches;
 import dev.hone.data.Example;
 import dev.hone.engine.AdapterStart;
 import dev.hone.engine.Adapters;
+import dev.hone.engine.BaseBlobs;
 import dev.hone.engine.LayerCache;
 import dev.hone.engine.Model;
 import dev.hone.engine.Storage;
+import dev.hone.engine.UncachedBase;
 import dev.hone.format.PeftAdapter;
 import dev.hone.format.PeftConfig;
 import dev.hone.kernel.Kernels;
@@ -17,6 +19,7 @@ import dev.hone.kernel.device.Devices;
 import dev.hone.model.ModelSpec;
 import dev.hone.model.ParameterShape;
 import dev.hone.model.Tuning;
+import dev.hone.plan.Layout;
 import dev.hone.plan.Plan;
 import dev.hone.plan.StepShape;
 import dev.hone.tensor.DType;
@@ -40,6 +43,7 @@ final class RunSetup implements AutoCloseable {
   private final PeftConfig peft;
   private final Tuning tuning;
   private final StepShape step;
+  private final List<String> reasons;
   private final LayerCache cache;
   private final Model model;
   private final Map<String, String> fingerprint;
@@ -49,14 +53,9 @@ final class RunSetup implements AutoCloseable {
    * Reads the weights; what trains starts fresh, from an adapter or from a checkpoint, as the config says.
    *
    * @param note hears what takes long
-   * @throws UserError when no device serves, a step does not fit, or a placement is asked for that training does not make
+   * @throws UserError when no device serves or the run does not fit
    */
   static RunSetup open(TrainConfig config, RunInputs inputs, Consumer<String> note) {
-    config.machine().placement().planOnly().ifPresent(key -> {
-      throw UserError.of(
-          "%s: %s is for `hone plan`: training keeps weights, head and optimiser states in the device's memory; remove it%s",
-          config.where(key), key, key.equals("activation_placement") ? ", or set gradient_checkpointing" : "");
-    });
     boolean full = config.method() == TrainConfig.Method.FULL;
     Devices.Use use = full ? Devices.Use.FULL_TRAINING : Devices.Use.ADAPTERS_OR_GENERATION;
     Kernels kernels = Devices.open(config.machine().device(), config.machine().threads(), use);
@@ -80,12 +79,14 @@ final class RunSetup implements AutoCloseable {
     boolean full = config.method() == TrainConfig.Method.FULL;
     peft = full ? null : adapter == null ? NewAdapter.config(config) : adapter.config();
     tuning = peft == null ? new Tuning.Full() : Adapters.tuning(spec, peft, dropout(adapter));
-    step = chooseStep(spec);
+    Placer.Placed placed = new Placer(config, inputs, kernels, tuning, storage()).place(batches, evaluation, note);
+    step = placed.step();
+    reasons = placed.reasons();
     fingerprint = fingerprint();
-    cache = cache(note);
+    cache = cache(placed.layout(), note);
     Model opened = null;
     try {
-      opened = Model.open(kernels, spec, cache == null ? inputs.base() : cache, tuning, storage(), step);
+      opened = open(spec, placed.layout());
       model = opened;
       start = start(adapter);
     } catch (RuntimeException | Error e) {
@@ -97,13 +98,24 @@ final class RunSetup implements AutoCloseable {
     }
   }
 
-  /** The quantised base in a file, where the config wants one; else null. */
-  private LayerCache cache(Consumer<String> note) {
-    if (storage() == Storage.AS_STORED || config.model().layerCache().isEmpty()) {
+  private Model open(ModelSpec spec, Layout layout) {
+    if (layout.weights() == Layout.Weights.OUTSIDE) {
+      return Model.open(kernels, spec, cache == null ? inputs.base() : cache, tuning, storage(), step);
+    }
+    BaseBlobs blobs = cache == null ? new UncachedBase(inputs.base(), storage(), step.compute()) : cache;
+    return Model.open(kernels, spec, blobs, tuning, storage(), step, layout);
+  }
+
+  /** The base in a file: quantised where the config wants it so, or whatever travels to a card; null where none is wanted. */
+  private LayerCache cache(Layout layout, Consumer<String> note) {
+    boolean onCard = layout.weights() == Layout.Weights.ARENA;
+    boolean travels = onCard && (layout.streams(inputs.spec().layers()) || !layout.head());
+    if (config.model().layerCache().isEmpty() || storage() == Storage.AS_STORED && !travels) {
       return null;
     }
     try (CpuKernels host = new CpuKernels()) {
-      return LayerCache.open(host, inputs.base(), storage(), config.model().layerCache().get(), note);
+      DType matrices = onCard ? step.compute() : null;
+      return LayerCache.open(host, inputs.base(), storage(), matrices, config.model().layerCache().get(), note);
     }
   }
 
@@ -130,46 +142,6 @@ final class RunSetup implements AutoCloseable {
       case NF4_DOUBLE -> Storage.NF4_DOUBLE_QUANTISED;
       case INT8 -> Storage.INT8;
     };
-  }
-
-  private StepShape chooseStep(ModelSpec spec) {
-    Batches.Extent train = batches.longest();
-    Batches.Extent held = evaluation == null ? train : evaluation.longest();
-    int positions = Math.max(train.longestDocument(), held.longestDocument());
-    if (positions > spec.maxPositions()) {
-      throw UserError.of(
-          "%s: a row has %d tokens and the model was made for %d; lower cutoff_len, or stretch it with rope_scaling",
-          config.where("cutoff_len"), positions, spec.maxPositions());
-    }
-    DType compute =
-        kernels.computeDtype(config.model().computeDtype() == TrainConfig.ComputeDtype.BF16 ? DType.BF16 : DType.F32);
-    StepShape keep =
-        new StepShape(
-            compute, false, Math.max(train.tokens(), held.tokens()), Math.max(train.documents(), held.documents()), positions);
-    StepShape recompute = new StepShape(compute, true, keep.tokens(), keep.documents(), positions);
-    long memory = kernels.memoryBytes();
-    return switch (config.machine().recompute()) {
-      case ON -> requireRoom(recompute, memory);
-      case OFF -> requireRoom(keep, memory);
-      // Half of the memory is left to weights, page cache and the person's other programs.
-      case AUTO -> bytes(keep) <= memory / 2 ? keep : requireRoom(recompute, memory);
-    };
-  }
-
-  private StepShape requireRoom(StepShape shape, long memory) {
-    long bytes = bytes(shape);
-    if (bytes > memory) {
-      throw UserError.of(
-          "%s: one step needs %s of buffers and the device has %s of memory; lower per_device_train_batch_size (now %d)%s"
-              + " or cutoff_len (now %d)",
-          config.source(), size(bytes), size(memory), config.schedule().batch(),
-          shape.recompute() ? "" : ", set gradient_checkpointing: true", config.data().cutoffLength());
-    }
-    return shape;
-  }
-
-  private long bytes(StepShape shape) {
-    return Model.plan(kernels, inputs.spec(), tuning, shape).arenaBytes();
   }
 
   private Snapshot.Start start(PeftAdapter adapter) {
@@ -250,6 +222,9 @@ final class RunSetup implements AutoCloseable {
             config.schedule().batch(), batches.epochAfter(totalSteps)));
     lines.add("memory   " + size(model.plan().arenaBytes()) + " of buffers: " + kinds(model.plan())
         + (step.recompute() ? "; activations recomputed in backward" : ""));
+    if (!reasons.isEmpty()) {
+      lines.add("places   " + String.join("; ", reasons));
+    }
     lines.add("device   " + kernels.describe());
     return lines;
   }

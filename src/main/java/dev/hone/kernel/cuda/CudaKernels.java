@@ -3,6 +3,7 @@ package dev.hone.kernel.cuda;
 import dev.hone.config.Rivalry;
 import dev.hone.config.UserCache;
 import dev.hone.config.UserError;
+import dev.hone.kernel.Accelerator;
 import dev.hone.kernel.Activation;
 import dev.hone.kernel.BlobStream;
 import dev.hone.kernel.Kernels;
@@ -13,6 +14,7 @@ import java.lang.foreign.Arena;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 
 /**
  * The op contract on a card, composed of the kernels of {@code ptx/}: bf16 activations from compute capability 8.0 on,
@@ -102,6 +104,14 @@ public final class CudaKernels implements Kernels {
   @Override
   public List<String> remarks() {
     return stage.device().rivals() == null ? List.of() : stage.device().rivals().remarks();
+  }
+
+  @Override
+  public Optional<Accelerator> accelerator() {
+    Card card = card();
+    long free = freeBytes();
+    return Optional.of(
+        new Accelerator(card.name(), card.memory(), free, Link.rate(stage.device(), true), card.flops(), card.memoryRate()));
   }
 
   @Override
