@@ -34,7 +34,7 @@ static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-static const hone_gemm_kernel *kernel_for(bool bf16) {
+const hone_gemm_kernel *hone_gemm_kernel_now(bool bf16) {
   switch (hone_isa()) {
 #if defined(__x86_64__)
     case HONE_ISA_AMX:
@@ -200,7 +200,7 @@ static void plan_groups(hone_gemm_plan *g) {
 
 int32_t hone_gemm(const char *op, const hone_gemm_result *c, const hone_gemm_operand *a, const hone_gemm_operand *b,
                   int64_t depth, bool bf16) {
-  hone_gemm_plan g = {.kernel = kernel_for(bf16), .c = c, .a = a, .b = b, .depth = depth, .bf16 = bf16};
+  hone_gemm_plan g = {.kernel = hone_gemm_kernel_now(bf16), .c = c, .a = a, .b = b, .depth = depth, .bf16 = bf16};
   g.m = c->tensor->shape[0];
   g.n = c->tensor->shape[1];
   if (g.m == 0 || g.n == 0) return HONE_OK;
@@ -228,7 +228,7 @@ int32_t hone_gemv(const char *op, const hone_tensor *y, const hone_tensor *x, co
   enum { ROWS_A_TASK = 16 };
   const int64_t M = x->shape[0], K = x->shape[1], N = w->shape[0];
   const bool bf16 = x->dtype == HONE_BF16;
-  const hone_gemm_kernel *kernel = kernel_for(bf16);
+  const hone_gemm_kernel *kernel = hone_gemm_kernel_now(bf16);
   const int64_t wide = kernel->columns;
   const bool split = w->dtype == HONE_NF4 && K % wide == 0 && w->quant->block % wide == 0;
   const float *inputs = x->data;

@@ -93,6 +93,9 @@ typedef struct hone_gemm_kernel {
               int64_t n, bool bf16, bool split);
 } hone_gemm_kernel;
 
+/* The kernel of the instruction set in use, for products in bf16 or in f32; null for the reference. */
+const hone_gemm_kernel *hone_gemm_kernel_now(bool bf16);
+
 extern const hone_gemm_kernel hone_gemm_avx2, hone_gemm_avx512, hone_gemm_avx512bf16, hone_gemm_amx;
 
 #endif
