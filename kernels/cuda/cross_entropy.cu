@@ -14,51 +14,11 @@
  * Memory.    a block reads its row once for max and sum together (a running maximum, the sum rescaled when it grows)
  *            and once more, from L2, to write dz: 2 bytes an element, 6 with the gradient. No scratch.
  * Rounding.  f32; dz rounded once. The target's dz is formed from expm1(s_y - lse), where p_y - 1 would cancel.
- * Mirrors.   src/main/c/cross_entropy.c (row_loss) - check_rows.py
+ * Mirrors.   src/main/c/cross_entropy.c (row_loss) - cross_entropy_slab.cu - check_rows.py
  */
 // tiers: sm_75 sm_80
 // entry: hone_ce_rows_{T} op=ce_rows block=256 consts=ROWS:1
-#include "hone.cuh"
-
-enum { IGNORED = -100 };
-constexpr float LEAST = -1e30f; /* a running maximum's start: finite, so that LEAST - LEAST is 0 */
-
-/* sum = sum of exp(s - max); a total of several is in the order of lanes, then warps. */
-struct Running {
-  float max, sum;
-};
-
-__device__ __forceinline__ Running joined(Running a, Running b) {
-  const float max = fmaxf(a.max, b.max);
-  return {max, a.sum * expf(a.max - max) + b.sum * expf(b.max - max)};
-}
-
-__device__ __forceinline__ Running block_joined(Running r) {
-  __shared__ Running part[WARPS];
-#pragma unroll
-  for (int o = WARP / 2; o > 0; o /= 2) {
-    const Running other = {__shfl_xor_sync(ALL_LANES, r.max, o), __shfl_xor_sync(ALL_LANES, r.sum, o)};
-    r = threadIdx.x & o ? joined(other, r) : joined(r, other); /* the same order in both lanes: the same bits */
-  }
-  if (threadIdx.x % WARP == 0) part[threadIdx.x / WARP] = r;
-  __syncthreads();
-  r = part[0];
-#pragma unroll
-  for (int w = 1; w < WARPS; w++) r = joined(r, part[w]);
-  return r;
-}
-
-/* s of a raw logit: logit_scale z, capped. */
-struct Scale {
-  float factor, cap; /* cap 0: none */
-
-  __device__ __forceinline__ Scale(float logit_scale, float softcap)
-      : factor(softcap > 0.0f ? logit_scale / softcap : logit_scale), cap(softcap) {}
-  __device__ __forceinline__ float operator()(float z) const {
-    return cap > 0.0f ? cap * tanhf(factor * z) : factor * z;
-  }
-  __device__ __forceinline__ float slope(float s) const { return cap > 0.0f ? 1.0f - (s / cap) * (s / cap) : 1.0f; }
-};
+#include "cross_entropy.cuh"
 
 HONE_KERNEL HONE_ENTRY(ce_rows)(T *z, const int32_t *targets, float *loss, int M, int V, float logit_scale,
                                 float softcap, float inv_count, float label_smoothing, int want_grad) {
@@ -78,44 +38,21 @@ HONE_KERNEL HONE_ENTRY(ce_rows)(T *z, const int32_t *targets, float *loss, int M
   }
 
   const Scale scaled(logit_scale, softcap);
-  Running r = {LEAST, 0.0f};
-  float total = 0.0f; /* of s, for the smoothing */
+  Counts counts;
   for (int c = threadIdx.x * PACK; c < V; c += THREADS * PACK) {
     load(v, z + c, V - c, vector);
-    float max = r.max;
-#pragma unroll
-    for (int i = 0; i < PACK; i++) {
-      v[i] = scaled(v[i]);
-      if (c + i < V) {
-        max = fmaxf(max, v[i]);
-        total += v[i];
-      }
-    }
-    r.sum *= expf(r.max - max);
-    r.max = max;
-#pragma unroll
-    for (int i = 0; i < PACK; i++) {
-      if (c + i < V) r.sum += expf(v[i] - max);
-    }
+    counts.add(scaled, v, V - c);
   }
   const float s_target = scaled(to_f32(z[target])); /* read before anything is overwritten */
-  r = block_joined(r);
-  if (label_smoothing > 0.0f) total = block_sum(total);
-  const float lse = r.max + logf(r.sum), uniform = label_smoothing / static_cast<float>(V);
-  if (threadIdx.x == 0) {
-    loss[row] = (1.0f - label_smoothing) * (lse - s_target) + (label_smoothing * lse - uniform * total);
-  }
+  const float lse = counts.finish(label_smoothing > 0.0f), uniform = label_smoothing / static_cast<float>(V);
+  if (threadIdx.x == 0) loss[row] = row_loss(lse, s_target, counts.total, label_smoothing, uniform);
   if (!want_grad) return;
 
-  const float factor = inv_count * logit_scale;
-  const float d_target = factor * (expm1f(s_target - lse) + label_smoothing - uniform) * scaled.slope(s_target);
+  const Gradient gradient(scaled, lse, s_target, inv_count * logit_scale, label_smoothing, uniform);
   for (int c = threadIdx.x * PACK; c < V; c += THREADS * PACK) {
     load(v, z + c, V - c, vector);
 #pragma unroll
-    for (int i = 0; i < PACK; i++) {
-      const float s = scaled(v[i]);
-      v[i] = c + i == target ? d_target : factor * (expf(s - lse) - uniform) * scaled.slope(s);
-    }
+    for (int i = 0; i < PACK; i++) v[i] = gradient(v[i], c + i == target);
     store(z + c, v, V - c, vector);
   }
 }

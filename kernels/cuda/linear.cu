@@ -5,7 +5,10 @@
  * Backward.  y is linear in x: dy_mn/dx_mk = w[n,k], so dx[m,k] = sum_n dy[m,n] w[n,k]       linear_bwd_input
  *            w is frozen: no dW. dx overwrites, or with `accumulate` adds to what is there (several linears read one
  *            x). w's tile is the forward's, read across: no transposed copy of w.
- * Shapes.    x (M,K)  w (N,K)  bias (N) f32 or null  y (M,N), rows ldy apart.  dy (M,N) lddy, w ldw, dx (M,K) lddx.
+ * Slabs.     linear_bwd_slab: w comes as slabs of its rows, dy as the columns that belong to them. The sum of the slabs so
+ *            far lies in `sums` and is what the next slab's begins with: the order and the bits of one product over all
+ *            rows. begin != 0 in the first slab, which reads no sums; end != 0 in the last, which writes dx instead.
+ * Shapes.    x (M,K)  w (N,K)  sums (M,K) f32  bias (N) f32 or null  y (M,N), rows ldy apart.  dy (M,N) lddy, w ldw, dx (M,K) lddx.
  *            Any M, N, K: edges are zeros. Rows of whole aligned 16 bytes are read and written so, others by element.
  * Memory.    a tile BM x BN reads (BM + BN) K elements and writes BM BN; shared 2 (BM + BN) BK elements.
  * Rounding.  products of f16 summed in f32, bias and the old dx added in f32, rounded once; beyond 65504 infinite.
@@ -14,10 +17,13 @@
 // tiers: sm_75
 // entry: hone_linear_fwd_{T}_t128x128x32 op=linear_fwd block=256 consts=BM:128,BN:128,BK:32
 // entry: hone_linear_bwd_input_{T}_t128x128x32 op=linear_bwd_input block=256 consts=BM:128,BN:128,BK:32
+// entry: hone_linear_bwd_slab_{T}_t128x128x32 op=linear_bwd_slab block=256 consts=BM:128,BN:128,BK:32
 // entry: hone_linear_fwd_{T}_t32x64x32 op=linear_fwd block=128 consts=BM:32,BN:64,BK:32
 // entry: hone_linear_bwd_input_{T}_t32x64x32 op=linear_bwd_input block=128 consts=BM:32,BN:64,BK:32
+// entry: hone_linear_bwd_slab_{T}_t32x64x32 op=linear_bwd_slab block=128 consts=BM:32,BN:64,BK:32
 // entry: hone_linear_fwd_{T}_t16x64x64 op=linear_fwd block=64 consts=BM:16,BN:64,BK:64
 // entry: hone_linear_bwd_input_{T}_t16x64x64 op=linear_bwd_input block=64 consts=BM:16,BN:64,BK:64
+// entry: hone_linear_bwd_slab_{T}_t16x64x64 op=linear_bwd_slab block=64 consts=BM:16,BN:64,BK:64
 #include "product.cuh"
 
 using namespace hone;
@@ -76,6 +82,43 @@ __device__ __forceinline__ void linear_bwd_input(T *dx, const T *dy, const T *w,
   write_result<T>(out, product, nullptr, accumulate != 0);
 }
 
+/* Visits the lane's sums: visit(row, column, sum) for what lies inside `rows` x `cols` of the tile. */
+template <class PRODUCT, class VISIT>
+__device__ __forceinline__ void each_sum(PRODUCT &product, int rows, int cols, VISIT visit) {
+  const int g = threadIdx.x % WARP / 4, t = threadIdx.x & 3;
+#pragma unroll
+  for (int i = 0; i < PRODUCT::MT; i++) {
+#pragma unroll
+    for (int j = 0; j < PRODUCT::NT; j++) {
+#pragma unroll
+      for (int e = 0; e < 4; e++) {
+        const int row = product.first_row + 16 * i + e / 2 * 8 + g, col = product.first_col + 8 * j + 2 * t + e % 2;
+        if (row < rows && col < cols) visit(row, col, product.sum[i][j][e]);
+      }
+    }
+  }
+}
+
+/* dx over slabs of w's rows; everything is packed. */
+template <class T, int BM, int BN, int BK, int WM, int WN>
+__device__ __forceinline__ void linear_bwd_slab(T *dx, float *sums, const T *dy, const T *w, int M, int N, int K,
+                                                int begin, int end) {
+  using Tiles = Product<T, BM, BN, BK, WM, WN, 1, false, true>;
+  __shared__ typename Tiles::Shared shared;
+  const TilePlace at(blockIdx.x, M, K, BM, BN);
+  Tiles product;
+  float *tile = sums + (int64_t)at.row * K + at.col;
+  if (begin == 0) {
+    each_sum(product, M - at.row, K - at.col, [=](int row, int col, float &sum) { sum = tile[(int64_t)row * K + col]; });
+  }
+  product.run(shared, Matrix<T>(dy, N, M, N).from(at.row, 0), Matrix<T>(w, K, N, K).from(0, at.col), N, M - at.row);
+  if (end != 0) {
+    write_result<T>(Result<T>(dx + (int64_t)at.row * K + at.col, K, M - at.row, K - at.col), product, nullptr, false);
+  } else {
+    each_sum(product, M - at.row, K - at.col, [=](int row, int col, float &sum) { tile[(int64_t)row * K + col] = sum; });
+  }
+}
+
 /* Two blocks of 256 threads share a multiprocessor's 64 Ki registers, or more of the small ones. */
 #define HONE_LINEAR(BM, BN, BK, WM, WN, BLOCKS)                                                                        \
   extern "C" __global__ void __launch_bounds__(WM *WN *WARP, BLOCKS) hone_linear_fwd_f16_t##BM##x##BN##x##BK(          \
@@ -86,6 +129,10 @@ __device__ __forceinline__ void linear_bwd_input(T *dx, const T *dy, const T *w,
       __half *dx, const __half *dy, const __half *w, int M, int N, int K, int lddy, int lddx, int ldw,                 \
       int accumulate) {                                                                                                \
     linear_bwd_input<__half, BM, BN, BK, WM, WN>(dx, dy, w, M, N, K, lddy, lddx, ldw, accumulate);                     \
+  }                                                                                                                    \
+  extern "C" __global__ void __launch_bounds__(WM *WN *WARP, BLOCKS) hone_linear_bwd_slab_f16_t##BM##x##BN##x##BK(     \
+      __half *dx, float *sums, const __half *dy, const __half *w, int M, int N, int K, int begin, int end) {           \
+    linear_bwd_slab<__half, BM, BN, BK, WM, WN>(dx, sums, dy, w, M, N, K, begin, end);                                 \
   }
 
 HONE_LINEAR(128, 128, 32, 2, 4, 2)

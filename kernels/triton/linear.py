@@ -5,8 +5,11 @@ Forward.   y[m,n] = sum_k x[m,k] W[n,k] + bias[n]
 Backward.  y is linear in x: dL/dx[m,k] = sum_n dL/dy[m,n] dy[m,n]/dx[m,k] = sum_n dy[m,n] W[n,k], so dx = dy W.
            W and the bias are frozen: no dW. accumulate != 0 adds to what dx holds (q, k and v share one dx; a weight
            that is dequantised slab by slab comes as several products).
+Slabs.     linear_bwd_slab: W comes as slabs of its rows, dy as the columns that belong to them. The sum of the slabs so
+           far lies in `sums` and is what the next slab's begins with: the order and the bits of one product over all
+           rows. begin != 0 in the first slab, which reads no sums; end != 0 in the last, which writes dx instead.
 Shapes.    x (M,K)   W (N,K), rows ldw apart in the backward   bias (N) f32 or null   y (M,N), rows ldy apart
-           dy (M,N), rows lddy apart   dx (M,K), rows lddx apart. Grid: one program a tile, ceil(M/BM) * ceil(N/BN)
+           dy (M,N), rows lddy apart   dx (M,K), rows lddx apart   sums (M,K) f32. Grid: one program a tile, ceil(M/BM) * ceil(N/BN)
            forward, ceil(M/BM) * ceil(K/BN) backward.
 Memory.    a tile reads BM + BN rows of the inner dim: (BM + BN) * K * 2 bytes for 2 BM BN K operations, most of it from
            L2 (tile_of). Saved: nothing besides x. Shared: (BM + BN) * BK * 2 bytes a stage, stages - 1 of them.
@@ -78,8 +81,36 @@ def linear_bwd_input(dx, dy, w, M, N, K, lddy, lddx, ldw, accumulate,
   tl.store(out, acc.to(tl.bfloat16), mask=inside)
 
 
+@triton.jit
+def linear_bwd_slab(dx, sums, dy, w, M, N, K, begin, end,
+                    BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, GM: tl.constexpr, EXACT: tl.constexpr):
+  m0, k0 = tile_of(M, K, BM, BN, GM)
+  r = tl.arange(0, BM)
+  c = tl.arange(0, BN)
+  n = tl.arange(0, BK)
+  wide = (c < K - k0)[None, :]
+  inside = (r < M - m0)[:, None] & wide
+  at = m0.to(tl.int64) * K + k0 + r[:, None] * K + c[None, :]
+  dy_tile = dy + m0.to(tl.int64) * N + tl.minimum(r, M - 1 - m0)[:, None] * N + n[None, :]
+  w_tile = w + k0 + n[:, None] * K + c[None, :]
+  acc = tl.load(sums + at, mask=inside & (begin == 0), other=0.0)
+  for n0 in range(0, N, BK):
+    if EXACT:
+      a = tl.load(dy_tile)
+      b = tl.load(w_tile, mask=wide, other=0.0)
+    else:
+      a = tl.load(dy_tile, mask=(n < N - n0)[None, :], other=0.0)
+      b = tl.load(w_tile, mask=(n < N - n0)[:, None] & wide, other=0.0)
+    acc = tl.dot(a, b, acc)
+    dy_tile += BK
+    w_tile += BK * K.to(tl.int64)
+  tl.store(sums + at, acc, mask=inside & (end == 0))
+  tl.store(dx + at, acc.to(tl.bfloat16), mask=inside & (end != 0))
+
+
 FORWARD = params("y:bf16* x:bf16* w:bf16* bias:fp32* M:i32 N:i32 K:i32 ldy:i32")
 BACKWARD = params("dx:bf16* dy:bf16* w:bf16* M:i32 N:i32 K:i32 lddy:i32 lddx:i32 ldw:i32 accumulate:i32")
+SLAB = params("dx:bf16* sums:fp32* dy:bf16* w:bf16* M:i32 N:i32 K:i32 begin:i32 end:i32")
 
 
 def entry(kernel, signature, inner, tile, warps, stages, kind):
@@ -104,5 +135,8 @@ TILES = [
     ((64, 64, 32), 4, 2, "any"),
     ((16, 64, 32), 4, 2, "any"),
 ]
+# With a tile of f32 sums to load beside its addresses, 128 x 128 takes eight warps to stay without spills.
+SLAB_TILES = [((128, 128, 32), 8, 4, "exact"), TILES[3], *TILES[5:]]
 ENTRIES = [entry(linear_fwd, FORWARD, "K", *t) for t in TILES] + [
-    entry(linear_bwd_input, BACKWARD, "N", *t) for t in TILES]
+    entry(linear_bwd_input, BACKWARD, "N", *t) for t in TILES] + [
+    entry(linear_bwd_slab, SLAB, "N", *t) for t in SLAB_TILES]

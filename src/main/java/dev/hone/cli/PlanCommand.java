@@ -71,7 +71,7 @@ final class PlanCommand implements Callable<Integer> {
         new Planner.Limits(
             limit.orElse(spec.memory()), CardSpec.CONTEXT, memory, fixed.pinnedLimit().orElse(memory / 2));
     Planner planner = run.planner(spec, limits, fixed);
-    Planner.Choice choice = planner.require(run.step(), file.toString());
+    Planner.Choice choice = planner.require(run.steps(), file.toString());
     if (json) {
       text.json(choice, limits, spec);
     } else {

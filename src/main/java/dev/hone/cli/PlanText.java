@@ -8,6 +8,7 @@ import dev.hone.plan.CardSpec;
 import dev.hone.plan.Layout;
 import dev.hone.plan.Plan;
 import dev.hone.plan.Planner;
+import dev.hone.plan.StepShape;
 import dev.hone.plan.Timeline;
 import dev.hone.train.RunPlan;
 import java.io.PrintStream;
@@ -32,20 +33,20 @@ final class PlanText {
       out.println(root.toPrettyString());
       return;
     }
-    title(run);
+    title(run, run.step());
     line("on the CPU, beside the base's mapped file:");
     table(plan);
   }
 
-  private void title(RunPlan run) {
+  private void title(RunPlan run, StepShape step) {
     line("%s, %,d parameters; one micro-batch: %,d tokens in %d rows", run.spec().architecture(), run.spec().parameters(),
-        run.step().tokens(), run.step().documents());
+        step.tokens(), step.documents());
   }
 
   /** A plan for a card. */
   void card(RunPlan run, Planner planner, Planner.Choice choice, Planner.Limits limits, CardSpec card) {
     Plan plan = choice.plan();
-    title(run);
+    title(run, choice.step());
     line("on %s:", card.name());
     table(plan);
     line("  %-24s %12s", "CUDA context (typical)", Sizes.text(limits.context()));

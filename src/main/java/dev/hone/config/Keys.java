@@ -94,6 +94,8 @@ final class Keys {
       "rows (packed sequences with packing) of a micro-batch");
   static final Key<Integer> ACCUMULATION = honoured("gradient_accumulation_steps", Group.TRAINING, Kind.whole(1), "1",
       "micro-batches of an optimiser step; the loss is divided by the valid tokens of all of them");
+  static final Key<Boolean> AUTO_BATCH = honoured("auto_find_batch_size", Group.TRAINING, Kind.flag(), "false",
+      "choose the two keys above so that the run fits and is fastest; their product, the rows of an optimiser step, stays");
   static final Key<Double> LEARNING_RATE = honoured("learning_rate", Group.TRAINING, Kind.number(0, Double.MAX_VALUE),
       "5e-5",
       "peak learning rate");
@@ -113,7 +115,8 @@ final class Keys {
       Kind.choice("adamw_torch", "adamw_torch_fused", "adamw_hf", "adamw", "adamw_apex_fused", "adamw_8bit",
           "adamw_bnb_8bit",
           "paged_adamw", "paged_adamw_32bit", "paged_adamw_8bit"), "adamw_torch",
-      "all of these mean AdamW with decoupled decay and fp32 states");
+      "AdamW with decoupled decay. 8bit: its moments in 8 bits as bitsandbytes keeps them, of tensors below 4096 elements and of the"
+          + " embedding in fp32; all others: fp32. paged changes nothing, optimizer_placement says where they lie");
   static final Key<Double> WEIGHT_DECAY = honoured("weight_decay", Group.TRAINING, Kind.number(0, Double.MAX_VALUE),
       "0.0",
       "decoupled weight decay; biases and norms are left out, as in transformers");
@@ -207,7 +210,8 @@ final class Keys {
   static final Key<Long> VRAM_LIMIT = honoured("vram_limit", Group.MACHINE, Kind.size(), null,
       "memory that a run may take of the card, its context included; default: what is free");
   static final Key<Long> RAM_LIMIT = honoured("ram_limit", Group.MACHINE, Kind.size(), null,
-      "host memory that a run may take; default: what the machine has");
+      "host memory that a run may take; default: what the machine has. On the CPU a mapped base that does not fit in it is read layer by"
+          + " layer, see docs/memory.md");
   static final Key<Long> PINNED_LIMIT = honoured("pinned_limit", Group.MACHINE, Kind.size(), null,
       "page-locked host memory that a run may take; default: half of the host's");
 

@@ -3,6 +3,7 @@ package dev.hone.engine;
 import dev.hone.format.LayerCacheIndex;
 import dev.hone.kernel.BlobStream;
 import dev.hone.kernel.Kernels;
+import dev.hone.kernel.Slabs;
 import dev.hone.model.ModelSpec;
 import dev.hone.plan.Layout;
 import dev.hone.plan.Plan;
@@ -16,7 +17,9 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * A base whose frozen weights lie in the plan's arena: blobs that stay were copied in once, the layers below them take turns in the slots, layer n in slot n modulo their number. Frozen weights only ever travel to the device.
+ * A base whose frozen weights lie in the plan's arena: blobs that stay were copied in once, the layers below them take turns in the
+ * slots, layer n in slot n modulo their number, and a head that does not stay passes through slots of its own. Frozen weights only ever
+ * travel to the device.
  */
 final class ArenaBase implements WeightSource, LayerWalk {
   private static final int NOTHING = -1;
@@ -30,6 +33,7 @@ final class ArenaBase implements WeightSource, LayerWalk {
   private final List<Tensor> blobs = new ArrayList<>();
   private final BlobStream stream;
   private final int[] holds;
+  private final Slabs head;
 
   ArenaBase(Kernels kernels, BaseBlobs base, ModelSpec spec, Layout layout, Plan.Memory memory, Arena arena) {
     this.base = base;
@@ -54,11 +58,21 @@ final class ArenaBase implements WeightSource, LayerWalk {
       slots.add(memory.tensor("weights.slot." + slot));
     }
     holds = new int[slots.size()];
+    List<Tensor> slabs = new ArrayList<>();
+    for (int slot = 0; !layout.head() && slot < TrainingPlan.HEAD_SLOTS; slot++) {
+      slabs.add(memory.tensor(TrainingPlan.headSlab(slot)));
+    }
+    slots.addAll(slabs);
     Arrays.fill(holds, NOTHING);
     for (int layer = 0; layer < streamed; layer++) {
       blobs.add(base.blob(LayerCache.layer(layer)));
     }
     stream = slots.isEmpty() ? null : kernels.blobStream(slots, TrainingPlan.RING_BYTES);
+    head = layout.head() ? null : new Slabs(stream, holds.length, slabs, base.tensor(headName(spec), spec.vocab(), spec.hidden()), arena);
+  }
+
+  private static String headName(ModelSpec spec) {
+    return spec.tiedHead() ? "model.embed_tokens.weight" : spec.headName();
   }
 
   /** Where a weight's blob is when its layer runs; null: on the host. */
@@ -85,10 +99,15 @@ final class ArenaBase implements WeightSource, LayerWalk {
     return tensor(name, out, in);
   }
 
-  /** A tied head whose table's rows are gathered on the host: the device has a copy for the loss. */
-  Tensor head(Tensor embedding) {
-    return tied && memory.has("weights.head")
-        ? index.tensorIn(arena, embedding.name(), memory.tensor("weights.head")) : embedding;
+  /** A head that passes through slots, else null. */
+  Slabs headSlabs() {
+    return head;
+  }
+
+  /** A head on the device; a tied one whose table's rows are gathered on the host has a copy there for the loss. */
+  Tensor head(ModelSpec spec) {
+    return memory.has("weights.head")
+        ? index.tensorIn(arena, headName(spec), memory.tensor("weights.head")) : tensor(headName(spec), spec.vocab(), spec.hidden());
   }
 
   @Override

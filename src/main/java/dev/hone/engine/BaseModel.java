@@ -118,6 +118,11 @@ public final class BaseModel implements WeightSource, AutoCloseable {
   }
 
   @Override
+  public boolean isMapped() {
+    return weights instanceof Stored;
+  }
+
+  @Override
   public void close() {
     arena.close();
   }

@@ -1,61 +1,63 @@
 package dev.hone.engine;
 
 import dev.hone.data.MicroBatch;
+import dev.hone.kernel.Kernels;
+import dev.hone.kernel.Uploads;
 import dev.hone.plan.Plan;
 import dev.hone.tensor.Tensor;
-import java.lang.foreign.Arena;
+import java.util.List;
 
 /**
  * The token stream's inputs of a step: ids, positions and targets (M) and the documents' bounds (n+1), i32. A
- * micro-batch is written on the host and copied from there, in one piece each, to where the kernels read.
+ * micro-batch is written on the host while the kernels of the one before it run, and travels behind them.
  */
-final class BatchInputs {
-  private final Input ids;
-  private final Input positions;
-  private final Input targets;
-  private final Input docs;
+final class BatchInputs implements AutoCloseable {
+  private final Tensor ids;
+  private final Tensor positions;
+  private final Tensor targets;
+  private final Tensor docs;
+  private final Uploads uploads;
+  private Tensor hostIds;
 
-  /** A tensor of the plan and the host's copy of it. */
-  private record Input(Tensor tensor, Tensor host) {
-    static Input of(Plan.Memory memory, Arena arena, String name) {
-      Tensor tensor = memory.tensor(name);
-      return new Input(tensor, Tensor.allocate(arena, name, tensor.dtype(), tensor.shape()));
-    }
-
-    void rows(long rows) {
-      tensor.rows(rows);
-      host.rows(rows);
-    }
-
-    void copy() {
-      tensor.copyFrom(host);
-    }
-  }
-
-  BatchInputs(Plan.Memory memory, Arena arena) {
-    ids = Input.of(memory, arena, "batch.ids");
-    positions = Input.of(memory, arena, "batch.positions");
-    targets = Input.of(memory, arena, "batch.targets");
-    docs = Input.of(memory, arena, "batch.docs");
+  BatchInputs(Kernels kernels, Plan.Memory memory) {
+    ids = memory.tensor("batch.ids");
+    positions = memory.tensor("batch.positions");
+    targets = memory.tensor("batch.targets");
+    docs = memory.tensor("batch.docs");
+    uploads = kernels.uploads(List.of(ids, positions, targets, docs));
+    hostIds = ids;
   }
 
   void load(MicroBatch batch) {
-    ids.rows(batch.tokens());
-    positions.rows(batch.tokens());
-    targets.rows(batch.tokens());
-    docs.rows(batch.documents() + 1L);
-    batch.writeTo(ids.host, positions.host, targets.host, docs.host);
-    ids.copy();
-    positions.copy();
-    targets.copy();
-    docs.copy();
+    List<Tensor> host = uploads.next();
+    hostIds = rows(ids, host.get(0), batch.tokens());
+    Tensor hostPositions = rows(positions, host.get(1), batch.tokens());
+    Tensor hostTargets = rows(targets, host.get(2), batch.tokens());
+    Tensor hostDocs = rows(docs, host.get(3), batch.documents() + 1L);
+    batch.writeTo(hostIds, hostPositions, hostTargets, hostDocs);
+    uploads.send();
+  }
+
+  private static Tensor rows(Tensor target, Tensor host, long rows) {
+    target.rows(rows);
+    return host.rows(rows);
+  }
+
+  /** The ids (M) of the batch loaded last, on the host. */
+  Tensor hostIds() {
+    return hostIds;
   }
 
   Tensor targets() {
-    return targets.tensor;
+    return targets;
   }
 
   Tensor docs() {
-    return docs.tensor;
+    return docs;
+  }
+
+  @Override
+  public void close() {
+    uploads.close();
   }
 }

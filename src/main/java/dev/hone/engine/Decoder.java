@@ -1,6 +1,7 @@
 package dev.hone.engine;
 
 import dev.hone.kernel.Kernels;
+import dev.hone.kernel.Uploads;
 import dev.hone.model.ModelSpec;
 import dev.hone.model.Tuning;
 import dev.hone.plan.InferencePlan;
@@ -25,10 +26,12 @@ public final class Decoder implements AutoCloseable {
   private final Parameters parameters;
   private final ModelWeights weights;
   private final Pass pass;
+  private final Uploads uploads;
   private final int chunk;
   private final int capacity;
   private final Tensor lastHidden;
   private final Tensor logits;
+  private final LogitParts logitParts;
   private final List<Block.AttentionStep> attentionSteps = new ArrayList<>();
   private int length;
 
@@ -76,14 +79,16 @@ public final class Decoder implements AutoCloseable {
     StepShape step = new StepShape(compute, true, this.chunk, 1, positions);
     Plan.Memory memory = plan(device, spec, tuning, step, borrowed == null).allocate(device.memory(), arena);
     kernels = ModelWeights.withWorkspace(device, memory);
-    parameters = borrowed == null ? new Parameters(memory, arena, spec, tuning) : null;
+    parameters = borrowed == null ? new Parameters(memory, arena, spec, tuning, step.moments()) : null;
     weights =
         borrowed == null
             ? new ModelWeights(kernels, source, spec, tuning, storage, memory, parameters, arena)
             : borrowed;
     pass = new Pass(kernels, spec, weights, memory, arena);
+    uploads = kernels.uploads(List.of(pass.ids(), pass.rope().positions()));
     lastHidden = memory.tensor("last");
     logits = memory.tensor("logits");
+    logitParts = new LogitParts(logits, weights.head.slabs(), arena);
     for (int layer = 0; layer < spec.layers(); layer++) {
       attentionSteps.add(attention(memory, layer));
     }
@@ -138,24 +143,34 @@ public final class Decoder implements AutoCloseable {
     }
     for (int from = 0; from < ids.length; from += chunk) {
       int[] part = Arrays.copyOfRange(ids, from, Math.min(ids.length, from + chunk));
-      int[] positions = new int[part.length];
-      int start = length;
-      Arrays.setAll(positions, i -> start + i);
-      pass.tokens(part.length, start + part.length);
-      pass.ids().set(part);
-      pass.rope().positions().set(positions);
+      pass.tokens(part.length, length + part.length);
+      pass.embed(send(part));
       pass.forward(attentionSteps, false, 0);
       length += part.length;
     }
     Tensor hidden = pass.finalNorm();
     kernels.copyRows(lastHidden, 0, hidden, hidden.shape(0) - 1);
-    kernels.linearForward(logits, lastHidden, weights.head, null);
-    kernels.softcapForward(logits, spec.logitScale(), spec.finalSoftcap());
+    weights.head.logits(kernels, spec, logits, lastHidden, logitParts);
     return logits.toFloats();
+  }
+
+  /** The ids of the coming pass, on the host; they and their positions are on their way. */
+  private Tensor send(int[] part) {
+    List<Tensor> host = uploads.next();
+    Tensor ids = host.get(0).rows(part.length);
+    Tensor positions = host.get(1).rows(part.length);
+    ids.put(0, part);
+    for (int i = 0; i < part.length; i++) {
+      positions.put(i, length + i);
+    }
+    uploads.send();
+    return ids;
   }
 
   @Override
   public void close() {
+    uploads.close();
+    pass.close();
     arena.close();
   }
 }

@@ -72,7 +72,6 @@ public final class LayerCache implements BaseBlobs, AutoCloseable {
     Path path = path(base, storage, matrices, folder);
     if (!Files.exists(path)) {
       note.accept("making the base's layer cache once: " + path);
-      requireSpace(base, storage, folder);
       try {
         build(kernels, base, storage, matrices, path);
       } catch (UserError e) {
@@ -106,30 +105,17 @@ public final class LayerCache implements BaseBlobs, AutoCloseable {
     }
   }
 
-  /** A disk that will not do is found out before an hour of quantising. */
-  private static void requireSpace(BaseModel base, Storage storage, Path folder) {
+  /** What a cache takes at least, so that a disk that will not do is found out before an hour of quantising. */
+  private static long leastBytes(BaseModel base, Storage storage) {
     ModelSpec spec = base.spec();
     long linear = spec.linears().stream().mapToLong(l -> l.out() * l.in()).sum();
-    long rest = spec.parameters() - linear;
-    long wanted =
-        rest * 2
-            + switch (storage) {
-              case AS_STORED -> linear * 2;
-              case NF4 -> linear * 9 / 16;
-              case NF4_DOUBLE_QUANTISED -> linear * 33 / 64;
-              case INT8 -> linear;
-            };
-    try {
-      Files.createDirectories(folder);
-      long free = Files.getFileStore(folder).getUsableSpace();
-      if (free < wanted) {
-        throw UserError.of(
-            "the layer cache of %s takes about %.1f GB and %s has %.1f GB free%s", base.folder(), wanted / 1e9, folder,
-            free / 1e9, REMEDY);
-      }
-    } catch (IOException e) {
-      throw new UserError("cannot write " + folder + ": " + e.getMessage() + REMEDY, e);
-    }
+    return (spec.parameters() - linear) * 2
+        + switch (storage) {
+          case AS_STORED -> linear * 2;
+          case NF4 -> linear * 9 / 16;
+          case NF4_DOUBLE_QUANTISED -> linear * 33 / 64;
+          case INT8 -> linear;
+        };
   }
 
   private static void build(Kernels kernels, BaseModel base, Storage storage, DType matrices, Path path) {
@@ -138,7 +124,7 @@ public final class LayerCache implements BaseBlobs, AutoCloseable {
     about.put("fingerprint", base.fingerprint());
     about.put("architecture", base.spec().architecture());
     about.put("storage", storage.name());
-    LayerCacheWriter.write(path, about, content(kernels, base, storage, matrices, segment -> true));
+    LayerCacheWriter.write(path, leastBytes(base, storage), about, content(kernels, base, storage, matrices, segment -> true));
   }
 
   /**
@@ -149,6 +135,8 @@ public final class LayerCache implements BaseBlobs, AutoCloseable {
   static LayerCacheWriter.Content content(
       Kernels kernels, BaseModel base, Storage storage, DType matrices, Predicate<String> wanted) {
     return writer -> {
+      // What has been read is let go of, so that a checkpoint larger than memory passes through it.
+      WeightSource source = base.isMapped() ? new MappedBase(base, base.spec(), 0) : base;
       String segment = "";
       for (ParameterShape p : ParameterShape.ofModel(base.spec())) {
         if (!wanted.test(segment(p.name()))) {
@@ -159,7 +147,7 @@ public final class LayerCache implements BaseBlobs, AutoCloseable {
           writer.segment(segment);
         }
         try (Arena passing = Arena.ofShared()) {
-          writer.add(tensor(kernels, base, storage, matrices, p, passing));
+          writer.add(tensor(kernels, source, storage, matrices, p, passing));
         }
       }
     };
@@ -180,15 +168,15 @@ public final class LayerCache implements BaseBlobs, AutoCloseable {
 
   /** One weight in its cached form; what is made for it lives in {@code passing}. */
   private static Tensor tensor(
-      Kernels kernels, BaseModel base, Storage storage, DType matrices, ParameterShape p, Arena passing) {
+      Kernels kernels, WeightSource source, Storage storage, DType matrices, ParameterShape p, Arena passing) {
     long[] shape = p.shape().stream().mapToLong(Long::longValue).toArray();
     Tensor counter = Tensor.allocate(passing, "non_finite", DType.F64, 1);
     if (shape.length == 2 && p.name().startsWith("model.layers.")) {
-      Tensor weight = ModelWeights.requireFinite(kernels, counter, base.weight(p.name(), shape[0], shape[1]));
+      Tensor weight = ModelWeights.requireFinite(kernels, counter, source.weight(p.name(), shape[0], shape[1]));
       Tensor kept = new Quantizer(kernels, passing).quantise(weight, storage);
       return kept.dtype().isFloat() && matrices != null ? cast(kernels, kept, matrices, passing) : kept;
     }
-    Tensor stored = ModelWeights.requireFinite(kernels, counter, base.tensor(p.name(), shape));
+    Tensor stored = ModelWeights.requireFinite(kernels, counter, source.tensor(p.name(), shape));
     if (shape.length == 2) {
       return matrices == null ? stored : cast(kernels, stored, matrices, passing);
     }
@@ -234,6 +222,11 @@ public final class LayerCache implements BaseBlobs, AutoCloseable {
   /** The numbers were looked at when the file was made. */
   @Override
   public boolean isChecked() {
+    return true;
+  }
+
+  @Override
+  public boolean isMapped() {
     return true;
   }
 

@@ -1,8 +1,11 @@
 package dev.hone.engine;
 
+import dev.hone.config.UserError;
 import dev.hone.data.MicroBatch;
 import dev.hone.kernel.Kernels;
+import dev.hone.kernel.Slabs;
 import dev.hone.model.ModelSpec;
+import dev.hone.model.ParameterShape;
 import dev.hone.model.Tuning;
 import dev.hone.plan.BlobBytes;
 import dev.hone.plan.Layout;
@@ -33,6 +36,7 @@ public final class Model implements AutoCloseable {
   private final List<Block.AttentionStep> attentionSteps = new ArrayList<>();
   private final BatchInputs inputs;
   private final Tensor loss;
+  private boolean lossIsNew = true;
   private final Tensor crossEntropyScratch;
   private final int lowestTrained;
 
@@ -63,27 +67,37 @@ public final class Model implements AutoCloseable {
     return plan(kernels, spec, tuning, step, Layout.outside(step.recompute()), null);
   }
 
+  /** Bytes of scratch that the loss wants with the head on the device or in slabs. */
+  public static long crossEntropyBytes(Kernels kernels, ModelSpec spec, StepShape step, Layout layout) {
+    if (layout.head()) {
+      return kernels.crossEntropyScratchBytes(step.tokens(), spec.hidden(), spec.vocab(), step.compute());
+    }
+    long slabRows = Slabs.rows(spec.vocab(), step.compute().bytes(spec.hidden()));
+    return kernels.slabCrossEntropyScratchBytes(step.tokens(), spec.hidden(), slabRows);
+  }
+
   private static Plan plan(
       Kernels kernels, ModelSpec spec, Tuning tuning, StepShape step, Layout layout, BlobBytes blobs) {
-    long crossEntropy =
-        kernels.crossEntropyScratchBytes(step.tokens(), spec.hidden(), spec.vocab(), step.compute());
+    long crossEntropy = crossEntropyBytes(kernels, spec, step, layout);
     long workspace = kernels.workspaceBytes(TrainingPlan.largest(spec, tuning, step));
     return TrainingPlan.of(spec, tuning, step, layout, new Needs(crossEntropy, workspace, blobs));
   }
 
-  private Model(
+  /** @param source of {@link Layout.Weights#ARENA} a cache */
+  Model(
       Kernels device, ModelSpec spec, WeightSource source, Tuning tuning, Storage storage, StepShape step, Layout layout) {
     this.spec = spec;
     this.step = step;
+    requireFrozenHead(layout, tuning);
     BaseBlobs blobs = layout.weights() == Layout.Weights.ARENA ? (BaseBlobs) source : null;
     plan = plan(device, spec, tuning, step, layout, blobs == null ? null : blobs.blobs(spec));
     Plan.Memory memory = plan.allocate(device.memory(), arena);
     kernels = ModelWeights.withWorkspace(device, memory);
-    parameters = new Parameters(memory, arena, spec, tuning);
+    parameters = new Parameters(memory, arena, spec, tuning, step.moments());
     WeightSource placed = blobs == null ? source : new ArenaBase(kernels, blobs, spec, layout, memory, arena);
     weights = new ModelWeights(kernels, placed, spec, tuning, storage, memory, parameters, arena);
     pass = new Pass(kernels, spec, weights, memory, arena);
-    inputs = new BatchInputs(memory, arena);
+    inputs = new BatchInputs(kernels, memory);
     loss = memory.tensor("loss");
     crossEntropyScratch = memory.tensor("cross_entropy");
     for (int layer = 0; layer < spec.layers(); layer++) {
@@ -94,6 +108,13 @@ public final class Model implements AutoCloseable {
           s -> kernels.attentionForward(s.oHeads, s.lse, s.qHeads, s.kHeads, s.vHeads, inputs.docs(), settings));
     }
     lowestTrained = lowestTrained();
+  }
+
+  private void requireFrozenHead(Layout layout, Tuning tuning) {
+    String name = spec.tiedHead() ? "model.embed_tokens.weight" : spec.headName();
+    if (!layout.head() && ParameterShape.trained(spec, tuning).stream().anyMatch(p -> p.name().equals(name))) {
+      throw UserError.of("head_placement: host is for a frozen head and this run trains %s; set head_placement: device", name);
+    }
   }
 
   /** The lowest block that backward must reach: below it nothing trains. The embedding counts as block -1. */
@@ -121,15 +142,24 @@ public final class Model implements AutoCloseable {
   }
 
   /**
-   * Forward and backward of one micro-batch; gradients are added to.
+   * Forward and backward of one micro-batch; gradients are added to. As {@link #begin} and {@link #loss}.
+   *
+   * @return the sum of the cross-entropy over the valid targets, not divided
+   */
+  public double train(MicroBatch batch, float inverseCount, long dropoutSeed, float labelSmoothing) {
+    begin(batch, inverseCount, dropoutSeed, labelSmoothing);
+    return loss();
+  }
+
+  /**
+   * Begins forward and backward of one micro-batch, which a device goes on with by itself; gradients are added to.
    *
    * @param inverseCount 1 / valid targets of the whole optimiser step, by which the gradients are scaled
    * @param dropoutSeed sets this micro-batch's dropout apart
    * @param labelSmoothing epsilon, 0 none
-   * @return the sum of the cross-entropy over the valid targets, not divided
    */
-  public double train(MicroBatch batch, float inverseCount, long dropoutSeed, float labelSmoothing) {
-    double sum = forward(batch, true, dropoutSeed, inverseCount, labelSmoothing);
+  public void begin(MicroBatch batch, float inverseCount, long dropoutSeed, float labelSmoothing) {
+    forward(batch, true, dropoutSeed, inverseCount, labelSmoothing);
     pass.finalNormBackward();
     for (int layer = spec.layers() - 1; layer >= Math.max(lowestTrained, 0); layer--) {
       weights.walk.before(layer);
@@ -142,29 +172,43 @@ public final class Model implements AutoCloseable {
     if (weights.embeddingGradient != null) {
       kernels.embeddingBackward(weights.embeddingGradient, pass.ids(), pass.scratch().d, spec.embeddingScale());
     }
-    return sum;
   }
 
   /** The sum of the cross-entropy over the valid targets, without dropout, smoothing or gradients. */
   public double evaluate(MicroBatch batch) {
-    return forward(batch, false, 0, 0, 0);
+    beginEvaluation(batch);
+    return loss();
   }
 
-  private double forward(
+  /** Begins forward of one micro-batch, without dropout, smoothing or gradients. */
+  public void beginEvaluation(MicroBatch batch) {
+    forward(batch, false, 0, 0, 0);
+  }
+
+  /** The sum of the cross-entropy over the valid targets of what was begun since this was last asked; waits for it. */
+  public double loss() {
+    lossIsNew = true;
+    return loss.toDouble();
+  }
+
+  private void forward(
       MicroBatch batch, boolean training, long dropoutSeed, float inverseCount, float labelSmoothing) {
     load(batch);
+    if (lossIsNew) {
+      loss.zero();
+      lossIsNew = false;
+    }
     pass.forward(attentionSteps, training, dropoutSeed);
     Tensor h = pass.finalNorm();
-    loss.zero();
-    kernels.crossEntropy(
-        loss, training ? pass.scratch().d : null, training ? weights.headGradient : null, crossEntropyScratch, h,
-        weights.head, inputs.targets(), inverseCount, spec.logitScale(), spec.finalSoftcap(), labelSmoothing);
-    return loss.toDouble();
+    weights.head.crossEntropy(
+        kernels, spec, loss, training ? pass.scratch().d : null, crossEntropyScratch, h, inputs.targets(), inverseCount,
+        labelSmoothing);
   }
 
   private void load(MicroBatch batch) {
     pass.tokens(batch.tokens(), batch.longestDocument());
     inputs.load(batch);
+    pass.embed(inputs.hostIds());
   }
 
   /**
@@ -186,11 +230,16 @@ public final class Model implements AutoCloseable {
   public float[] logits(MicroBatch batch) {
     load(batch);
     pass.forward(attentionSteps, false, 0);
+    Tensor hidden = pass.finalNorm();
     try (Arena passing = Arena.ofConfined()) {
-      Tensor logits = Tensor.allocate(kernels.memory(), passing, "logits", DType.F32, batch.tokens(), spec.vocab());
-      kernels.linearForward(logits, pass.finalNorm(), weights.head, null);
-      kernels.softcapForward(logits, spec.logitScale(), spec.finalSoftcap());
-      return logits.toFloats();
+      Tensor logits = Tensor.allocate(kernels.memory(), passing, "logits", DType.F32, 1, spec.vocab());
+      LogitParts parts = new LogitParts(logits, weights.head.slabs(), passing);
+      float[] all = new float[batch.tokens() * spec.vocab()];
+      for (int token = 0; token < batch.tokens(); token++) {
+        weights.head.logits(kernels, spec, logits, hidden.view(passing, "hidden", token, 1, spec.hidden()), parts);
+        System.arraycopy(logits.toFloats(), 0, all, token * spec.vocab(), spec.vocab());
+      }
+      return all;
     }
   }
 
@@ -201,7 +250,10 @@ public final class Model implements AutoCloseable {
 
   @Override
   public void close() {
+    inputs.close();
+    pass.close();
     weights.walk.close();
+    parameters.close();
     arena.close();
   }
 }

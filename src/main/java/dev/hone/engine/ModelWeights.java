@@ -26,8 +26,7 @@ final class ModelWeights {
   final Tensor embeddingGradient;
   final List<BlockWeights> blocks;
   final Norm finalNorm;
-  final Tensor head;
-  final Tensor headGradient;
+  final Head head;
   final LayerWalk walk;
 
   private final Kernels kernels;
@@ -57,14 +56,21 @@ final class ModelWeights {
     }
     finalNorm = norm("model.norm.weight", spec.hidden());
     walk = source instanceof LayerWalk told ? told : LayerWalk.NONE;
-    head = spec.tiedHead() ? source instanceof ArenaBase placed ? placed.head(embedding) : embedding : matrix(spec.headName(), spec.vocab(), spec.hidden());
-    headGradient = spec.tiedHead() ? embeddingGradient : gradient(spec.headName());
+    head = head(spec);
   }
 
   /** The device's ops with the plan's scratch for them, where it wants any. */
   static Kernels withWorkspace(Kernels device, Plan.Memory memory) {
     String name = TrainingPlan.WORKSPACE;
     return memory.has(name) ? device.withWorkspace(memory.tensor(name)) : device;
+  }
+
+  private Head head(ModelSpec spec) {
+    Tensor gradient = spec.tiedHead() ? embeddingGradient : gradient(spec.headName());
+    if (source instanceof ArenaBase placed) {
+      return new Head(placed.headSlabs() == null ? placed.head(spec) : null, placed.headSlabs(), gradient);
+    }
+    return new Head(spec.tiedHead() ? embedding : matrix(spec.headName(), spec.vocab(), spec.hidden()), null, gradient);
   }
 
   private BlockWeights block(ModelSpec spec, int layer, Map<Projection, Linear.Adapter> adapters) {

@@ -13,7 +13,7 @@ import java.util.List;
  * A model's weights joined to one set of planned buffers: the blocks, the token stream's inputs and the walk through the layers.
  * Training and decoding differ only in how attention meets its keys and in what is kept.
  */
-final class Pass {
+final class Pass implements AutoCloseable {
   private final Kernels kernels;
   private final ModelSpec spec;
   private final ModelWeights weights;
@@ -38,7 +38,7 @@ final class Pass {
     ids = memory.tensor("batch.ids");
     rope = new Rope(memory.tensor("rope.cos"), memory.tensor("rope.sin"), memory.tensor("batch.positions"));
     finalRstd = memory.tensor("final.rstd");
-    embedding = new EmbeddingRows(kernels, weights.embedding, spec.embeddingScale(), ids, hidden(0), arena);
+    embedding = new EmbeddingRows(kernels, weights.embedding, spec.embeddingScale(), hidden(0), arena);
     int positions = (int) rope.cos().shape(0);
     ropeVaries = RopeTable.variesWithLength(spec.rope(), positions);
     rotate(positions);
@@ -70,9 +70,17 @@ final class Pass {
     }
   }
 
-  /** Token ids to the last block's output. */
+  /**
+   * The first block's input.
+   *
+   * @param hostIds what {@link #ids} holds, on the host
+   */
+  void embed(Tensor hostIds) {
+    embedding.gather(hidden(0), ids, hostIds);
+  }
+
+  /** The first block's input to the last block's output. */
   void forward(List<Block.AttentionStep> attention, boolean training, long dropoutSeed) {
-    embedding.gather(hidden(0), ids);
     for (int layer = 0; layer < blocks.size(); layer++) {
       weights.walk.before(layer);
       blocks.get(layer).forward(rope, attention.get(layer), training, dropoutSeed);
@@ -115,5 +123,10 @@ final class Pass {
 
   Tensor ids() {
     return ids;
+  }
+
+  @Override
+  public void close() {
+    embedding.close();
   }
 }

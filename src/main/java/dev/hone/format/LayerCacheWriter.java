@@ -63,11 +63,13 @@ public final class LayerCacheWriter {
   /**
    * Writes {@code target} atomically; missing folders are made.
    *
+   * @param bytes that the file will have at least, as far as is known
    * @throws dev.hone.config.UserError when the disk is full or the folder cannot be written
    */
-  public static void write(Path target, Map<String, String> metadata, Content content) {
+  public static void write(Path target, long bytes, Map<String, String> metadata, Content content) {
     AtomicFiles.write(
         target,
+        bytes,
         channel -> {
           LayerCacheWriter writer = new LayerCacheWriter(buffer -> AtomicFiles.writeFully(channel, buffer));
           metadata.forEach(writer.metadata::put);

@@ -13,8 +13,8 @@ import java.util.Optional;
  *
  * <p>Letters: M tokens (documents laid end to end, no padding), C hidden, H heads, KV key/value heads, D head dim, I intermediate,
  * V vocabulary, R rank. {@code =} overwritten, {@code +=} accumulated. Arguments said to be nullable may be null; every other one
- * may not. Tensors lie in {@link #memory}; {@link #resident}, {@link #countNonFinite}, {@link #cast} and {@link #nf4Quantize} also
- * read from the host, where the weights of files are mapped. Every method throws {@link NativeException} when the device refuses its
+ * may not. Tensors lie in {@link #memory}; {@link #resident}, {@link #countNonFinite}, {@link #cast}, {@link #nf4Quantize} and
+ * {@link #int8Quantize} also read from the host, where the weights of files are mapped. Every method throws {@link NativeException} when the device refuses its
  * arguments, before computing anything.
  */
 public interface Kernels extends AutoCloseable {
@@ -62,7 +62,7 @@ public interface Kernels extends AutoCloseable {
 
   /**
    * A frozen weight as this device's ops read it, for as long as {@code arena} lives: the stored tensor itself where it lies in
-   * memory that they reach, else a copy - vectors in f32, matrices in the compute dtype, NF4 as it is.
+   * memory that they reach, else a copy - vectors in f32, matrices in the compute dtype, NF4 and I8 as they are.
    */
   Tensor resident(Tensor stored, Arena arena);
 
@@ -73,6 +73,11 @@ public interface Kernels extends AutoCloseable {
    * @param ringBytes pinned host memory that a blob passes through, in two halves
    */
   BlobStream blobStream(List<Tensor> slots, long ringBytes);
+
+  /** A way from the host to tensors in {@link #memory}, in the order of the ops. */
+  default Uploads uploads(List<Tensor> targets) {
+    return new Uploads.InPlace(List.copyOf(targets));
+  }
 
   /** out (M,C) = scale * table[ids]; ids (M) i32; table (V,C). */
   void embeddingForward(Tensor out, Tensor ids, Tensor table, float scale);
@@ -144,6 +149,18 @@ public interface Kernels extends AutoCloseable {
   void crossEntropy(
       Tensor loss, Tensor dh, Tensor du, Tensor scratch, Tensor h, Tensor u, Tensor targets,
       float invCount, float logitScale, float softcap, float labelSmoothing);
+
+  /** Bytes of scratch that the loss over slabs wants for M tokens. */
+  default long slabCrossEntropyScratchBytes(long tokens, long hidden, long slabRows) {
+    throw new UnsupportedOperationException("the CPU reads the head where it is mapped");
+  }
+
+  /** The same loss and dh with a frozen u that comes in slabs of its rows, for devices that {@link #blobStream} is for. */
+  default void crossEntropy(
+      Tensor loss, Tensor dh, Tensor scratch, Tensor h, Slabs u, Tensor targets,
+      float invCount, float logitScale, float softcap, float labelSmoothing) {
+    throw new UnsupportedOperationException("the CPU reads the head where it is mapped");
+  }
 
   /** z = softcap tanh(logitScale z / softcap) in place; softcap 0: z *= logitScale. */
   void softcapForward(Tensor z, float logitScale, float softcap);

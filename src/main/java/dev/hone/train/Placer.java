@@ -23,6 +23,7 @@ import dev.hone.plan.TrainingPlan;
 import dev.hone.tensor.DType;
 import java.util.List;
 import java.util.function.Consumer;
+import java.util.stream.IntStream;
 
 /** Decides where a run keeps what, from its settings, its longest rows and the device, before any weight is read. */
 final class Placer {
@@ -34,7 +35,7 @@ final class Placer {
    *
    * @param reasons why, a line for each choice; empty on the CPU
    */
-  record Placed(StepShape step, Layout layout, List<String> reasons) {}
+  record Placed(Batching batching, StepShape step, Layout layout, List<String> reasons) {}
 
   private final TrainConfig config;
   private final RunInputs inputs;
@@ -53,16 +54,18 @@ final class Placer {
   }
 
   /**
-   * @param evaluation null: none
    * @param note hears of settings that have no effect here
    * @throws UserError when the run does not fit; it says what would make it fit
    */
-  Placed place(Batches batches, Batches evaluation, Consumer<String> note) {
-    StepShape step = step(batches, evaluation);
-    return kernels.accelerator().map(card -> onCard(card, step)).orElseGet(() -> onCpu(step, note));
+  Placed place(Consumer<String> note) {
+    List<Batching> ways = Batching.of(config);
+    List<StepShape> steps = ways.stream().map(this::step).toList();
+    return kernels.accelerator().map(card -> onCard(card, ways, steps)).orElseGet(() -> onCpu(ways, steps, note));
   }
 
-  private StepShape step(Batches batches, Batches evaluation) {
+  private StepShape step(Batching batching) {
+    Batches batches = inputs.batches(batching);
+    Batches evaluation = inputs.evaluationBatches(batching);
     Batches.Extent train = batches.longest();
     Batches.Extent held = evaluation == null ? train : evaluation.longest();
     int positions = Math.max(train.longestDocument(), held.longestDocument());
@@ -74,10 +77,12 @@ final class Placer {
     DType compute =
         kernels.computeDtype(config.model().computeDtype() == TrainConfig.ComputeDtype.BF16 ? DType.BF16 : DType.F32);
     return new StepShape(
-        compute, false, Math.max(train.tokens(), held.tokens()), Math.max(train.documents(), held.documents()), positions);
+        compute, false, Math.max(train.tokens(), held.tokens()), Math.max(train.documents(), held.documents()), positions,
+        config.optimizer().moments());
   }
 
-  private Placed onCard(Accelerator card, StepShape step) {
+  private Placed onCard(Accelerator card, List<Batching> ways, List<StepShape> steps) {
+    StepShape step = steps.getFirst();
     Placement fixed = config.machine().fixed();
     if (config.model().layerCache().isEmpty()) {
       fixed = withoutCache(fixed);
@@ -86,15 +91,16 @@ final class Placer {
         new Planner(
             spec, tuning, UncachedBase.bytes(inputs.base(), storage, step.compute()), needs(), CardSpec.of(card),
             limits(card, step), landed(fixed));
-    Planner.Choice choice = planner.require(step, config.source().toString());
-    return new Placed(choice.step(), choice.layout(), planner.reasons(choice));
+    Planner.Choice choice = planner.require(steps, config.source().toString());
+    Batching batching = ways.get(steps.indexOf(choice.step().withRecompute(false)));
+    return new Placed(batching, choice.step(), choice.layout(), planner.reasons(choice));
   }
 
   private Placement landed(Placement p) {
     return new Placement(
         p.weights(), p.residentLayers(),
-        p.activations() == Placement.Activations.AUTO ? Placement.Activations.RECOMPUTE : p.activations(), Placement.Where.DEVICE,
-        p.embedding(), Placement.Where.DEVICE, p.vramLimit(), p.ramLimit(), p.pinnedLimit());
+        p.activations() == Placement.Activations.AUTO ? Placement.Activations.RECOMPUTE : p.activations(), p.head(),
+        p.embedding(), p.optimizer(), p.vramLimit(), p.ramLimit(), p.pinnedLimit());
   }
 
   /** Only blobs of a file can travel again and again. */
@@ -111,8 +117,8 @@ final class Placer {
   private Planner.Ops needs() {
     return new Planner.Ops() {
       @Override
-      public long crossEntropyBytes(StepShape shape) {
-        return kernels.crossEntropyScratchBytes(shape.tokens(), spec.hidden(), spec.vocab(), shape.compute());
+      public long crossEntropyBytes(StepShape shape, Layout layout) {
+        return Model.crossEntropyBytes(kernels, spec, shape, layout);
       }
 
       @Override
@@ -145,19 +151,25 @@ final class Placer {
     }
   }
 
-  /** On the CPU the base stays where it is mapped; what is left to decide is whether activations are kept. */
-  private Placed onCpu(StepShape keep, Consumer<String> note) {
+  /**
+   * On the CPU the base stays where it is mapped; what is left to decide is whether activations are kept, and how many rows a
+   * micro-batch has: of those that fit the preferred.
+   */
+  private Placed onCpu(List<Batching> ways, List<StepShape> steps, Consumer<String> note) {
     config.machine().placement().forCardsOnly().ifPresent(
         key -> note.accept(config.where(key) + ": " + key + " is for a card; this run is on the CPU, where it changes nothing"));
-    StepShape recompute = keep.withRecompute(true);
     long memory = Math.min(kernels.memoryBytes(), config.machine().placement().ramLimit().orElse(Long.MAX_VALUE));
-    StepShape step = switch (config.machine().recomputes()) {
-      case ON -> requireRoom(recompute, memory);
+    TrainConfig.Recompute recompute = config.machine().recomputes();
+    int way = IntStream.range(0, ways.size())
+        .filter(i -> bytes(steps.get(i).withRecompute(recompute != TrainConfig.Recompute.OFF)) <= memory).findFirst().orElse(0);
+    StepShape keep = steps.get(way);
+    StepShape step = switch (recompute) {
+      case ON -> requireRoom(keep.withRecompute(true), memory);
       case OFF -> requireRoom(keep, memory);
       // Half of the memory is left to weights, page cache and the person's other programs.
-      case AUTO -> bytes(keep) <= memory / 2 ? keep : requireRoom(recompute, memory);
+      case AUTO -> bytes(keep) <= memory / 2 ? keep : requireRoom(keep.withRecompute(true), memory);
     };
-    return new Placed(step, Layout.outside(step.recompute()), List.of());
+    return new Placed(ways.get(way), step, Layout.outside(step.recompute()), List.of());
   }
 
   private StepShape requireRoom(StepShape shape, long memory) {
@@ -167,7 +179,8 @@ final class Placer {
           "%s: one step needs %s of buffers and the limit is %s of memory; lower per_device_train_batch_size (now %d)%s"
               + " or cutoff_len (now %d)",
           config.source(), Sizes.text(bytes), Sizes.text(memory), config.schedule().batch(),
-          shape.recompute() ? "" : ", set gradient_checkpointing: true", config.data().cutoffLength());
+          (config.schedule().autoBatch() ? "" : ", set auto_find_batch_size: true")
+              + (shape.recompute() ? "" : ", set gradient_checkpointing: true"), config.data().cutoffLength());
     }
     return shape;
   }

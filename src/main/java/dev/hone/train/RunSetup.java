@@ -1,25 +1,22 @@
 package dev.hone.train;
 
+import dev.hone.config.Moments;
+import dev.hone.config.Sizes;
 import dev.hone.config.TrainConfig;
 import dev.hone.config.UserError;
 import dev.hone.data.Batches;
 import dev.hone.data.Example;
 import dev.hone.engine.AdapterStart;
 import dev.hone.engine.Adapters;
-import dev.hone.engine.BaseBlobs;
-import dev.hone.engine.LayerCache;
 import dev.hone.engine.Model;
 import dev.hone.engine.Storage;
-import dev.hone.engine.UncachedBase;
 import dev.hone.format.PeftAdapter;
 import dev.hone.format.PeftConfig;
 import dev.hone.kernel.Kernels;
-import dev.hone.kernel.cpu.CpuKernels;
 import dev.hone.kernel.device.Devices;
 import dev.hone.model.ModelSpec;
 import dev.hone.model.ParameterShape;
 import dev.hone.model.Tuning;
-import dev.hone.plan.Layout;
 import dev.hone.plan.Plan;
 import dev.hone.plan.StepShape;
 import dev.hone.tensor.DType;
@@ -37,6 +34,7 @@ final class RunSetup implements AutoCloseable {
   private final TrainConfig config;
   private final RunInputs inputs;
   private final Kernels kernels;
+  private final Batching batching;
   private final Batches batches;
   private final Batches evaluation;
   private final int totalSteps;
@@ -44,7 +42,7 @@ final class RunSetup implements AutoCloseable {
   private final Tuning tuning;
   private final StepShape step;
   private final List<String> reasons;
-  private final LayerCache cache;
+  private final RunBase base;
   private final Model model;
   private final Map<String, String> fingerprint;
   private final Snapshot.Start start;
@@ -72,56 +70,30 @@ final class RunSetup implements AutoCloseable {
     this.inputs = inputs;
     this.kernels = kernels;
     ModelSpec spec = inputs.spec();
-    batches = inputs.batches();
-    evaluation = inputs.evaluationBatches();
-    totalSteps = config.schedule().maxSteps().orElseGet(() -> Math.toIntExact(batches.stepsFor(config.schedule().epochs())));
     PeftAdapter adapter = config.model().adapter().map(folder -> read(folder, spec)).orElse(null);
     boolean full = config.method() == TrainConfig.Method.FULL;
     peft = full ? null : adapter == null ? NewAdapter.config(config) : adapter.config();
     tuning = peft == null ? new Tuning.Full() : Adapters.tuning(spec, peft, dropout(adapter));
-    Placer.Placed placed = new Placer(config, inputs, kernels, tuning, storage()).place(batches, evaluation, note);
+    Placer.Placed placed = new Placer(config, inputs, kernels, tuning, storage()).place(note);
+    batching = placed.batching();
+    batches = inputs.batches(batching);
+    evaluation = inputs.evaluationBatches(batching);
+    totalSteps = config.schedule().maxSteps().orElseGet(() -> Math.toIntExact(batches.stepsFor(config.schedule().epochs())));
     step = placed.step();
     reasons = placed.reasons();
     fingerprint = fingerprint();
-    cache = cache(placed.layout(), note);
+    base = RunBase.open(config, inputs, storage(), placed, note);
     Model opened = null;
     try {
-      opened = open(spec, placed.layout());
+      opened = base.model(kernels, tuning, note);
       model = opened;
       start = start(adapter);
     } catch (RuntimeException | Error e) {
       if (opened != null) {
         opened.close();
       }
-      closeCache();
+      base.close();
       throw e;
-    }
-  }
-
-  private Model open(ModelSpec spec, Layout layout) {
-    if (layout.weights() == Layout.Weights.OUTSIDE) {
-      return Model.open(kernels, spec, cache == null ? inputs.base() : cache, tuning, storage(), step);
-    }
-    BaseBlobs blobs = cache == null ? new UncachedBase(inputs.base(), storage(), step.compute()) : cache;
-    return Model.open(kernels, spec, blobs, tuning, storage(), step, layout);
-  }
-
-  /** The base in a file: quantised where the config wants it so, or whatever travels to a card; null where none is wanted. */
-  private LayerCache cache(Layout layout, Consumer<String> note) {
-    boolean onCard = layout.weights() == Layout.Weights.ARENA;
-    boolean travels = onCard && (layout.streams(inputs.spec().layers()) || !layout.head());
-    if (config.model().layerCache().isEmpty() || storage() == Storage.AS_STORED && !travels) {
-      return null;
-    }
-    try (CpuKernels host = new CpuKernels()) {
-      DType matrices = onCard ? step.compute() : null;
-      return LayerCache.open(host, inputs.base(), storage(), matrices, config.model().layerCache().get(), note);
-    }
-  }
-
-  private void closeCache() {
-    if (cache != null) {
-      cache.close();
     }
   }
 
@@ -166,13 +138,12 @@ final class RunSetup implements AutoCloseable {
 
   /** What the order of the data and the dropout masks follow from, beside the step. */
   private Map<String, String> fingerprint() {
-    TrainConfig.Schedule s = config.schedule();
     return Map.of(
         "seed", Long.toString(config.seed()),
         "data_seed", Long.toString(config.data().shuffleSeed()),
         "disable_shuffling", Boolean.toString(!config.data().shuffle()),
-        "per_device_train_batch_size", Integer.toString(s.batch()),
-        "gradient_accumulation_steps", Integer.toString(s.accumulation()),
+        "per_device_train_batch_size", Integer.toString(batching.rows()),
+        "gradient_accumulation_steps", Integer.toString(batching.accumulation()),
         "dataset checksum", checksum(inputs.data().train()));
   }
 
@@ -211,16 +182,16 @@ final class RunSetup implements AutoCloseable {
             activations()));
     lines.add(
         format(
-            "trains   %s, %s parameters (%.2f %% of the model)",
+            "trains   %s, %s parameters (%.2f %% of the model)%s",
             peft == null ? "everything" : "LoRA r " + peft.rank() + ", alpha " + trim(peft.alpha()), count(trained),
-            100.0 * trained / spec.parameters()));
+            100.0 * trained / spec.parameters(), step.moments() == Moments.EIGHT_BIT ? ", AdamW's moments in 8 bits" : ""));
     lines.add("data     " + inputs.data().report().summary()
         + inputs.data().template().map(t -> "; template " + t.name()).orElse(""));
     lines.add(
         format(
-            "steps    %d of %d x %d rows, %.2f epochs", totalSteps, config.schedule().accumulation(),
-            config.schedule().batch(), batches.epochAfter(totalSteps)));
-    lines.add("memory   " + size(model.plan().arenaBytes()) + " of buffers: " + kinds(model.plan())
+            "steps    %d of %d x %d rows%s, %.2f epochs", totalSteps, batching.accumulation(), batching.rows(),
+            config.schedule().autoBatch() ? " (auto_find_batch_size)" : "", batches.epochAfter(totalSteps)));
+    lines.add("memory   " + Sizes.text(model.plan().arenaBytes()) + " of buffers: " + kinds(model.plan())
         + (step.recompute() ? "; activations recomputed in backward" : ""));
     if (!reasons.isEmpty()) {
       lines.add("places   " + String.join("; ", reasons));
@@ -240,7 +211,7 @@ final class RunSetup implements AutoCloseable {
     List<String> parts = new ArrayList<>();
     plan.bytesByKind().forEach((kind, bytes) -> {
       if (bytes > 0) {
-        parts.add(kind.title() + " " + size(bytes));
+        parts.add(kind.title() + " " + Sizes.text(bytes));
       }
     });
     return String.join(", ", parts);
@@ -252,11 +223,6 @@ final class RunSetup implements AutoCloseable {
 
   private static String count(long n) {
     return n < 1_000_000 ? format("%.1fK", n / 1e3) : n < 1_000_000_000 ? format("%.1fM", n / 1e6) : format("%.2fB", n / 1e9);
-  }
-
-  private static String size(long bytes) {
-    return bytes < 1 << 20 ? format("%.0f KiB", bytes / 1024.0)
-        : bytes < 1 << 30 ? format("%.1f MiB", bytes / 1048576.0) : format("%.2f GiB", bytes / 1073741824.0);
   }
 
   private static String format(String pattern, Object... values) {
@@ -274,6 +240,10 @@ final class RunSetup implements AutoCloseable {
 
   Model model() {
     return model;
+  }
+
+  Batching batching() {
+    return batching;
   }
 
   Batches batches() {
@@ -300,7 +270,7 @@ final class RunSetup implements AutoCloseable {
   @Override
   public void close() {
     model.close();
-    closeCache();
+    base.close();
     kernels.close();
   }
 }

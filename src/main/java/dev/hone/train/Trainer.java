@@ -141,15 +141,14 @@ public final class Trainer {
       float factor = scale.value();
       float inverseCount = 1f / Math.max(1, valid);
       parameters.zeroGradients();
-      double sum = 0;
       for (int i = 0; i < micro.size(); i++) {
         if (listener.stopRequested()) {
           return null;
         }
         long dropoutSeed = mix(mix(config.seed()) + (long) step * batches.microBatchesPerEpoch() + i);
-        sum +=
-            model.train(micro.get(i), inverseCount * factor, dropoutSeed, (float) config.optimizer().labelSmoothing());
+        model.begin(micro.get(i), inverseCount * factor, dropoutSeed, (float) config.optimizer().labelSmoothing());
       }
+      double sum = model.loss();
       return new Gradients(sum / Math.max(1, valid), parameters.gradientNorm(kernels) / factor, factor);
     }
 
@@ -228,17 +227,17 @@ public final class Trainer {
     private void evaluate(int done) {
       Batches rows = setup.evaluationBatches();
       long started = System.nanoTime();
-      double sum = 0;
       long valid = 0;
       for (int i = 0; i < rows.stepsPerEpoch(); i++) {
         if (listener.stopRequested()) {
           return; // the next step sees it too, and saves
         }
         for (MicroBatch batch : rows.step(i)) {
-          sum += model.evaluate(batch);
+          model.beginEvaluation(batch);
           valid += batch.validTargets();
         }
       }
+      double sum = model.loss();
       Duration took = Duration.ofNanos(System.nanoTime() - started);
       Duration elapsed = Duration.ofNanos(System.nanoTime() - began);
       double loss = sum / Math.max(1, valid);
@@ -254,7 +253,7 @@ public final class Trainer {
 
     private Snapshot.Progress progress(int done) {
       return new Snapshot.Progress(
-          done, totalSteps, batches.epochAfter(done), config.schedule().epochs(), config.schedule().batch(),
+          done, totalSteps, batches.epochAfter(done), config.schedule().epochs(), setup.batching().rows(),
           config.output().loggingSteps(), log.history(), new Snapshot.Unlogged(stepsSinceLog, lossSinceLog),
           scale.state());
     }

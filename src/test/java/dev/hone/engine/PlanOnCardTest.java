@@ -2,6 +2,7 @@ package dev.hone.engine;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import dev.hone.config.Moments;
 import dev.hone.data.Example;
 import dev.hone.data.MicroBatch;
 import dev.hone.kernel.Kernels;
@@ -71,7 +72,8 @@ class PlanOnCardTest {
 
   private static Layout layout(Random random, int layers) {
     return new Layout(
-        Layout.Weights.ARENA, random.nextInt(layers + 1), pick(random, LAYOUTS), true, random.nextBoolean(), true);
+        Layout.Weights.ARENA, random.nextInt(layers + 1), pick(random, LAYOUTS), random.nextBoolean(), random.nextBoolean(),
+        random.nextBoolean());
   }
 
   private static final List<Layout.Activations> LAYOUTS = List.of(Layout.Activations.KEEP, Layout.Activations.RECOMPUTE);
@@ -97,12 +99,13 @@ class PlanOnCardTest {
       int documents = 1 + random.nextInt(3);
       int length = 1 + random.nextInt(20);
       StepShape step =
-          new StepShape(kernels.computeDtype(null), layout.activations().again(), documents * length, documents, length);
+          new StepShape(kernels.computeDtype(null), layout.activations().again(), documents * length, documents, length)
+              .withMoments(pick(random, List.of(Moments.values())));
       Plan planned =
           TrainingPlan.of(
               spec, lora, step, layout,
               new Needs(
-                  kernels.crossEntropyScratchBytes(step.tokens(), spec.hidden(), spec.vocab(), step.compute()),
+                  Model.crossEntropyBytes(kernels, spec, step, layout),
                   kernels.workspaceBytes(TrainingPlan.largest(spec, lora, step)),
                   UncachedBase.bytes(base, storage, step.compute())));
       try (CpuKernels host = new CpuKernels();

@@ -45,8 +45,8 @@ class PlanTest {
   private static Planner.Ops ops(ModelSpec spec, Tuning tuning) {
     return new Planner.Ops() {
       @Override
-      public long crossEntropyBytes(StepShape step) {
-        return CudaKernels.crossEntropyScratchOf(step.tokens(), spec.vocab());
+      public long crossEntropyBytes(StepShape step, Layout layout) {
+        return CudaKernels.crossEntropyScratchOf(step.tokens(), spec.hidden(), spec.vocab(), layout.head());
       }
 
       @Override

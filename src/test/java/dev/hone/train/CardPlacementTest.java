@@ -2,6 +2,7 @@ package dev.hone.train;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.assertj.core.api.Assertions.withinPercentage;
 
 import dev.hone.config.UserError;
 import dev.hone.engine.BaseModel;
@@ -50,7 +51,10 @@ class CardPlacementTest {
 
   /** Three steps of one short row each on a card of these settings. */
   private TrainingRun run(String card, int layers) {
-    Path rows = TokenizedRows.random(folder.resolve("rows.jsonl"), 3, 6, 8, 96, 5);
+    return run(card, layers, TokenizedRows.random(folder.resolve("rows.jsonl"), 3, 6, 8, 96, 5));
+  }
+
+  private TrainingRun run(String card, int layers, Path rows) {
     return new TrainingRun(folder, model(layers), rows)
         .with("device", "cuda").with("cuda_driver", StandIn.library(card)).with("quantization_bit", 4)
         .with("layer_cache_dir", folder.resolve("cache")).with("lora_target", "v_proj").with("lora_rank", 2)
@@ -79,7 +83,9 @@ class CardPlacementTest {
     try (BaseModel base = BaseModel.open(model(layers))) {
       weights = layers * UncachedBase.bytes(base, Storage.NF4_DOUBLE_QUANTISED, DType.BF16).layer();
     }
-    TrainingRun.Told streamed = run("cc=8.0 vram=" + weights / 6, layers).with("output_dir", folder.resolve("streamed")).run();
+    // AdamW on the host rounds otherwise than on the card, so it stays there.
+    TrainingRun.Told streamed = run("cc=8.0 vram=" + weights / 6, layers).with("optimizer_placement", "device")
+        .with("output_dir", folder.resolve("streamed")).run();
     assertThat(places(streamed)).contains("of 40 layers stay on the device, the others stream");
     System.out.printf("weights %d bytes, card %d bytes%n%s%n", weights, weights / 6, places(streamed));
     assertThat(streamed.losses()).hasSize(3).isEqualTo(resident.losses());
@@ -128,6 +134,18 @@ class CardPlacementTest {
     assertThatThrownBy(() -> run("cc=8.0 vram=262144", 5).run())
         .isInstanceOf(UserError.class).hasMessageContaining("run.yaml: this run needs at least");
     assertThat(folder.resolve("cache")).doesNotExist();
+  }
+
+  @Test
+  void theRowsOfAStepAreDealtSoThatTheyFit() {
+    Path rows = TokenizedRows.random(folder.resolve("rows.jsonl"), 3, 50, 60, 96, 5);
+    TrainingRun.Told wide = run(LARGE, 3, rows).with("lora_dropout", 0).with("per_device_train_batch_size", 3).with("max_steps", 1).run();
+    TrainingRun tight = run("cc=8.0 vram=2250000", 3, rows).with("lora_dropout", 0).with("per_device_train_batch_size", 3)
+        .with("max_steps", 1).with("weight_placement", "resident").with("activation_placement", "recompute");
+    assertThatThrownBy(tight::run).isInstanceOf(UserError.class).hasMessageContaining("auto_find_batch_size: true");
+    TrainingRun.Told dealt = tight.with("auto_find_batch_size", true).run();
+    assertThat(dealt.plan.summary()).anySatisfy(line -> assertThat(line).contains("1 of 3 x 1 rows (auto_find_batch_size)"));
+    assertThat(dealt.losses().getFirst()).as("bf16, other sums").isCloseTo(wide.losses().getFirst(), withinPercentage(0.1));
   }
 
   @Test

@@ -146,6 +146,11 @@ final class CudaDevice implements AutoCloseable {
     return driver.failed(call, code, program.launcher().lastLaunch());
   }
 
+  /** Whether the context is gone or spoilt, with all that was in it. */
+  boolean isLost() {
+    return lost;
+  }
+
   /** Gives memory back. */
   void free(long address) {
     if (!lost) {

@@ -7,6 +7,8 @@ import dev.hone.kernel.Accelerator;
 import dev.hone.kernel.Activation;
 import dev.hone.kernel.BlobStream;
 import dev.hone.kernel.Kernels;
+import dev.hone.kernel.Slabs;
+import dev.hone.kernel.Uploads;
 import dev.hone.tensor.DType;
 import dev.hone.tensor.MemorySpace;
 import dev.hone.tensor.Tensor;
@@ -27,6 +29,7 @@ public final class CudaKernels implements Kernels {
   private final LoraProducts lora;
   private final AttentionOps attention;
   private final CrossEntropyOp crossEntropy;
+  private final SlabCrossEntropyOp slabCrossEntropy;
   private final Conversions conversions;
 
   private CudaKernels(Stage stage) {
@@ -35,6 +38,7 @@ public final class CudaKernels implements Kernels {
     lora = new LoraProducts(stage);
     attention = new AttentionOps(stage);
     crossEntropy = new CrossEntropyOp(stage, products);
+    slabCrossEntropy = new SlabCrossEntropyOp(stage, products);
     conversions = new Conversions(stage, products);
   }
 
@@ -155,6 +159,11 @@ public final class CudaKernels implements Kernels {
   @Override
   public BlobStream blobStream(List<Tensor> slots, long ringBytes) {
     return new CopyStream(stage.device(), slots, ringBytes);
+  }
+
+  @Override
+  public Uploads uploads(List<Tensor> targets) {
+    return new PinnedUploads(stage.device(), targets);
   }
 
   @Override
@@ -308,12 +317,17 @@ public final class CudaKernels implements Kernels {
 
   @Override
   public long crossEntropyScratchBytes(long tokens, long hidden, long vocab, DType compute) {
-    return crossEntropyScratchOf(tokens, vocab);
+    return CrossEntropyOp.scratchBytes(tokens, vocab);
   }
 
-  /** Bytes of scratch of the chunked loss on any card, for plans without one. */
-  public static long crossEntropyScratchOf(long tokens, long vocab) {
-    return CrossEntropyOp.scratchBytes(tokens, vocab);
+  /**
+   * Bytes of scratch of the loss on any card, for plans without one.
+   *
+   * @param whole false: the head comes in slabs
+   */
+  public static long crossEntropyScratchOf(long tokens, long hidden, long vocab, boolean whole) {
+    return whole ? CrossEntropyOp.scratchBytes(tokens, vocab)
+        : SlabCrossEntropyOp.scratchBytes(tokens, hidden, Slabs.rows(vocab, DType.BF16.bytes(hidden)));
   }
 
   @Override
@@ -321,6 +335,18 @@ public final class CudaKernels implements Kernels {
       Tensor loss, Tensor dh, Tensor du, Tensor scratch, Tensor h, Tensor u, Tensor targets,
       float invCount, float logitScale, float softcap, float labelSmoothing) {
     crossEntropy.run(loss, dh, du, scratch, h, u, targets, invCount, logitScale, softcap, labelSmoothing);
+  }
+
+  @Override
+  public long slabCrossEntropyScratchBytes(long tokens, long hidden, long slabRows) {
+    return SlabCrossEntropyOp.scratchBytes(tokens, hidden, slabRows);
+  }
+
+  @Override
+  public void crossEntropy(
+      Tensor loss, Tensor dh, Tensor scratch, Tensor h, Slabs u, Tensor targets,
+      float invCount, float logitScale, float softcap, float labelSmoothing) {
+    slabCrossEntropy.run(loss, dh, scratch, h, u, targets, invCount, logitScale, softcap, labelSmoothing);
   }
 
   @Override
@@ -405,7 +431,7 @@ public final class CudaKernels implements Kernels {
 
   @Override
   public void int8Quantize(Tensor codes, Tensor scale, Tensor w) {
-    throw Args.bad("int8_quantize: bases are quantised to int8 on the host");
+    conversions.int8Quantize(codes, scale, w);
   }
 
   @Override
