@@ -204,6 +204,9 @@ public final class Planner {
   /** Settings that, changed alone, make the run fit. */
   private List<String> remedies(StepShape step, boolean fixedRows) {
     List<String> remedies = new ArrayList<>();
+    if (smallest(step).plan().arenaBytes() <= limits.arena()) {
+      remedies.add("take a host with more memory: the card would do (a higher ram_limit lets the base be read from the disk again and again)");
+    }
     int tokens = largestTokens(step);
     if (tokens >= 16 && tokens < step.tokens()) {
       remedies.add(

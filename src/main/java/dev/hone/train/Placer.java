@@ -34,8 +34,9 @@ final class Placer {
    * The decision.
    *
    * @param reasons why, a line for each choice; empty on the CPU
+   * @param beside what else of the card's memory is taken, measured, in words; empty on the CPU
    */
-  record Placed(Batching batching, StepShape step, Layout layout, List<String> reasons) {}
+  record Placed(Batching batching, StepShape step, Layout layout, List<String> reasons, String beside) {}
 
   private final TrainConfig config;
   private final RunInputs inputs;
@@ -93,7 +94,10 @@ final class Placer {
             limits(card, step), fixed);
     Planner.Choice choice = planner.require(steps, config.source().toString());
     Batching batching = ways.get(steps.indexOf(choice.step().withRecompute(false)));
-    return new Placed(batching, choice.step(), choice.layout(), planner.reasons(choice));
+    String beside =
+        "%s that the context and other programs have, of %s"
+            .formatted(Sizes.text(card.memory() - card.free()), Sizes.text(card.memory()));
+    return new Placed(batching, choice.step(), choice.layout(), planner.reasons(choice), beside);
   }
 
   /** Only blobs of a file can travel again and again. */
@@ -162,7 +166,7 @@ final class Placer {
       // Half of the memory is left to weights, page cache and the person's other programs.
       case AUTO -> bytes(keep) <= memory / 2 ? keep : requireRoom(keep.withRecompute(true), memory);
     };
-    return new Placed(ways.get(way), step, Layout.outside(step.recompute()), List.of());
+    return new Placed(ways.get(way), step, Layout.outside(step.recompute()), List.of(), "");
   }
 
   private StepShape requireRoom(StepShape shape, long memory) {

@@ -43,6 +43,7 @@ final class RunSetup implements AutoCloseable {
   private final Tuning tuning;
   private final StepShape step;
   private final List<String> reasons;
+  private final String beside;
   private final RunBase base;
   private final Model model;
   private final Map<String, String> fingerprint;
@@ -82,6 +83,7 @@ final class RunSetup implements AutoCloseable {
     totalSteps = config.schedule().maxSteps().orElseGet(() -> Math.toIntExact(batches.stepsFor(config.schedule().epochs())));
     step = placed.step();
     reasons = placed.reasons();
+    beside = placed.beside();
     fingerprint = fingerprint();
     base = RunBase.open(config, inputs, storage(), placed, note);
     Model opened = null;
@@ -193,7 +195,8 @@ final class RunSetup implements AutoCloseable {
             "steps    %d of %d x %d rows%s, %.2f epochs", totalSteps, batching.accumulation(), batching.rows(),
             config.schedule().autoBatch() ? " (auto_find_batch_size)" : "", batches.epochAfter(totalSteps)));
     lines.add("memory   " + Sizes.text(model.plan().arenaBytes()) + " of buffers: " + kinds(model.plan()) + hostStates(model.plan())
-        + (step.recompute() ? "; activations recomputed in backward" : ""));
+        + (step.recompute() ? "; activations recomputed in backward" : "")
+        + (beside.isEmpty() ? "" : "; beside " + beside));
     if (!reasons.isEmpty()) {
       lines.add("places   " + String.join("; ", reasons));
     }

@@ -78,6 +78,8 @@ class CardPlacementTest {
   void weightsSixTimesTheCardTrainAsResidentOnesDo() {
     int layers = 40;
     TrainingRun.Told resident = run(LARGE, layers).run();
+    assertThat(resident.plan.summary()).anySatisfy(
+        line -> assertThat(line).startsWith("memory").contains("that the context and other programs have, of 4.00 GiB"));
     assertThat(places(resident)).contains("all 40 layers stay on the device (they fit)");
     long weights;
     try (BaseModel base = BaseModel.open(model(layers))) {
