@@ -27,10 +27,10 @@ bool Streams::capturing() const {
   return std::any_of(all_.begin(), all_.end(), [](const auto& s) { return s->capture != nullptr; });
 }
 
-void Streams::submit(const std::shared_ptr<Stream>& stream, std::function<void()> run) {
+void Streams::submit(const std::shared_ptr<Stream>& stream, std::function<void()> run, bool kernel) {
   if (stream->capture != nullptr) {
     Capture& capture = *stream->capture;
-    capture.nodes.push_back({std::move(run), stream->frontier});
+    capture.nodes.push_back({std::move(run), stream->frontier, kernel, ++nodes_});
     stream->frontier.assign(1, static_cast<int>(capture.nodes.size()) - 1);
     return;
   }

@@ -29,6 +29,8 @@ struct Task {
 struct Node {
   std::function<void()> run;
   std::vector<int> after;
+  bool kernel = false;             // its parameters may be set in an executable graph
+  u64 handle = 0;                  // the same in every copy of the graph
 };
 
 // Work recorded instead of run. Streams that wait for an event of a capture join it.
@@ -36,6 +38,7 @@ struct Capture {
   std::vector<Node> nodes;
   const Stream* origin = nullptr;
   bool invalid = false;
+  std::vector<void*> frontier;     // what cuStreamGetCaptureInfo gave last
 };
 
 struct Graph {
@@ -69,7 +72,7 @@ class Streams {
   const std::shared_ptr<Stream>& default_stream() const { return default_; }
 
   // Queues the work, or records it when the stream captures.
-  void submit(const std::shared_ptr<Stream>& stream, std::function<void()> run);
+  void submit(const std::shared_ptr<Stream>& stream, std::function<void()> run, bool kernel = false);
   void record(Event& event, const std::shared_ptr<Stream>& stream);
   void wait(const std::shared_ptr<Stream>& stream, const Event& event);
 
@@ -96,6 +99,7 @@ class Streams {
   std::vector<std::shared_ptr<Stream>> all_;
   std::shared_ptr<Stream> default_;
   u64 orders_ = 0;
+  u64 nodes_ = 0;
 };
 
 }  // namespace standin

@@ -73,6 +73,16 @@ public interface Kernels extends AutoCloseable {
     return new Uploads.InPlace(List.copyOf(targets));
   }
 
+  /**
+   * For work that returns in the same shapes.
+   *
+   * @param what is done, for remarks
+   * @param hindrance why it cannot be recorded; empty: it can
+   */
+  default Replays replays(String what, String hindrance) {
+    return Replays.NONE;
+  }
+
   /** out (M,C) = scale * table[ids]; ids (M) i32; table (V,C). */
   void embeddingForward(Tensor out, Tensor ids, Tensor table, float scale);
 
