@@ -25,7 +25,7 @@ if not exist "%JAR%" (
   if errorlevel 1 exit /b 1
 )
 if not defined OMP_WAIT_POLICY set "OMP_WAIT_POLICY=passive"
-"%JDK%\bin\java.exe" -XX:+UseSerialGC -Xshare:auto --enable-native-access=ALL-UNNAMED %HONE_JAVA_OPTS% -jar "%JAR%" %*
+"%JDK%\bin\java.exe" -XX:+UseSerialGC -Xmn8m -Xshare:auto --enable-native-access=ALL-UNNAMED %HONE_JAVA_OPTS% -jar "%JAR%" %*
 exit /b %errorlevel%
 
 :build

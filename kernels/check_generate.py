@@ -1,6 +1,6 @@
 """Generation: products of few rows, attention with a cache. See check_rows.py."""
 import numpy as np
-from check_quant import Weight
+from check_quant import Int8Weight, Weight
 from rows import SKEWS, half, rows_grid, share
 
 F32 = 2.0**-24
@@ -44,6 +44,19 @@ def gemv_nf4(driver, entry):
                  product_share(t, entry, got["y"], xv, t.wide(w.decoded(t.name)), bias))
 
 
+def gemv_int8(driver, entry):
+  t, rng = half(entry), np.random.default_rng(4)
+  for M in (1, 3, 8):
+    for N, K in ((1, 1), (7, 24), (9, 33), (33, 96), (17, 1000), (8, 4096)):
+      for skew in SKEWS:
+        w = Int8Weight(rng, N, K)
+        x, xv = t.normal(rng, (M, K))
+        bias = rng.standard_normal(N).astype(np.float32)
+        got = driver.launch(entry, rows_grid(entry, N), skew, y=outputs(t, entry, M, N), x=x, codes=w.codes,
+                            scale=w.scale, bias=bias, M=M, N=N, K=K)
+        yield f"{M}x{N}x{K}+{skew}", product_share(t, entry, got["y"], xv, t.wide(w.decoded(t.name)), bias)
+
+
 def attention_decode(driver, entry):
   t, rng = half(entry), np.random.default_rng(3)
   for M, start, H, KV, D in ((1, 0, 1, 1, 16), (1, 200, 4, 2, 64), (3, 5, 6, 2, 96), (2, 300, 2, 1, 128),
@@ -68,5 +81,5 @@ def attention_decode(driver, entry):
                                                                                  100 * F32 * sizes + t.step)
 
 
-CHECKS = {"linear_gemv": linear_gemv, "linear_gemv_f32": linear_gemv, "gemv_nf4": gemv_nf4,
+CHECKS = {"linear_gemv": linear_gemv, "linear_gemv_f32": linear_gemv, "gemv_nf4": gemv_nf4, "gemv_int8": gemv_int8,
           "attention_decode": attention_decode}

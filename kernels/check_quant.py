@@ -56,6 +56,51 @@ def nf4_dequant(driver, entry):
                  same(out, np.ascontiguousarray(whole[row0:row0 + rows, col0:col0 + cols])))
 
 
+class Int8Weight:
+  """A random (N,K) weight in I8, quantised by libhone."""
+
+  def __init__(self, rng, N, K):
+    self.N, self.K = N, K
+    w = (rng.standard_normal((N, K)) * np.exp(rng.standard_normal((N, 1)))).astype(np.float32)
+    self.codes, self.scale = np.zeros(N * K, np.uint8), np.zeros(N, np.float32)
+    call("int8_quantize", tensor(self.codes, "u8"), tensor(self.scale, "f32"), tensor(w, "f32"))
+
+  def decoded(self, dtype):
+    """All of W as hone_cast decodes it, in bits of dtype."""
+    out = np.zeros((self.N, self.K), np.float32 if dtype == "f32" else np.uint16)
+    quant = libhone.rowwise(self.scale, self.K)
+    call("cast", tensor(out, dtype), tensor(self.codes, "i8", (self.N, self.K), quant))
+    return out
+
+
+def int8_dequant(driver, entry):
+  rng = np.random.default_rng(7)
+  for N, K in ((1, 1), (3, 33), (7, 100), (64, 64), (33, 96), (40, 1024), (5, 4096)):
+    w = Int8Weight(rng, N, K)
+    whole = w.decoded(entry["dtype"])
+    for row0, rows, col0, cols in ((0, N, 0, K), (N // 2, N - N // 2, 0, K), (N // 3, 1, K // 2, K - K // 2),
+                                   (0, N, K // 2 // 8 * 8, max(1, K // 4 // 8 * 8))):
+      for skew in SKEWS:
+        out = driver.launch(entry, flat_grid(entry, rows * cols), skew, out=half(entry).empty((rows, cols)),
+                            codes=w.codes, scale=w.scale, row0=row0, rows=rows, col0=col0, cols=cols, K=K)["out"]
+        yield (f"{N}x{K} rows {row0}+{rows} columns {col0}+{cols}+{skew}",
+               same(out, np.ascontiguousarray(whole[row0:row0 + rows, col0:col0 + cols])))
+
+
+def int8_quantize(driver, entry):
+  rng, dtype = np.random.default_rng(8), entry["dtype"]
+  for N, K in ((1, 1), (3, 65), (17, 64), (2, 5000), (33, 300)):
+    values = rng.standard_normal((N, K)) * np.exp(3 * rng.standard_normal((N, 1)))
+    values[N // 2] = 0 if N > 1 else values[0]
+    w = as_dtype(values, dtype)
+    codes, scale = np.zeros(N * K, np.uint8), np.zeros(N, np.float32)
+    call("int8_quantize", tensor(codes, "u8"), tensor(scale, "f32"), tensor(w, dtype))
+    for skew in SKEWS:
+      got = driver.launch(entry, (N, 1), skew, codes=np.full_like(codes, 0xEE), scale=np.full_like(scale, -1), w=w,
+                          N=N, K=K)
+      yield f"{N}x{K}+{skew}", same(got["codes"], codes) + same(got["scale"], scale)
+
+
 def as_dtype(x, dtype):
   return x.astype(np.float32) if dtype == "f32" else HALVES[dtype].bits(x)
 
@@ -154,5 +199,5 @@ def adamw_8bit(driver, entry):
         yield f"{n} step {step}+{skew}", sum(same(got[name], a) for name, a in zip(names, mine))
 
 
-CHECKS = {"nf4_dequant": nf4_dequant, "nf4_quantize": nf4_quantize, "nf4_absmax_mean": nf4_absmax_mean,
+CHECKS = {"int8_dequant": int8_dequant, "int8_quantize": int8_quantize, "nf4_dequant": nf4_dequant, "nf4_quantize": nf4_quantize, "nf4_absmax_mean": nf4_absmax_mean,
           "nf4_quantize_absmax": nf4_quantize_absmax, "adamw_f32": adamw_f32, "adamw_8bit": adamw_8bit}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-DTYPES = {"f32": 0, "bf16": 1, "f16": 2, "i32": 3, "u8": 4, "nf4": 5, "f64": 6}
+DTYPES = {"f32": 0, "bf16": 1, "f16": 2, "i32": 3, "u8": 4, "nf4": 5, "f64": 6, "i8": 7}
 BUILT = Path(__file__).resolve().parent.parent / "target/classes/native/linux-x86_64/libhone.so"
 int32, int64 = ctypes.c_int32, ctypes.c_int64
 library = ctypes.CDLL(os.environ.get("HONE_LIB", str(BUILT)))
@@ -38,6 +38,10 @@ def nested(code, absmax_u8, nested_code, nested_absmax, offset):
 
 def plain(code, absmax):
   return Quant(code.ctypes.data, absmax.ctypes.data, None, None, None, 0, 64, 256)
+
+
+def rowwise(scale, columns):
+  return Quant(None, scale.ctypes.data, None, None, None, 0, columns, 0)
 
 
 def call(name, *arguments):

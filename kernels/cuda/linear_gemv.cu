@@ -3,18 +3,20 @@
  *
  * Forward.   y[m,n] = sum_k x[m,k] w[n,k] + bias[n]
  * Backward.  None: generation only.
- * Shapes.    y (M,N) T, or f32 (linear_gemv_f32, for logits)   x (M,K) T   w (N,K) T, or NF4 as in nf4.cuh   bias (N)
- *            f32 or null. M <= 8. A warp computes one n for all rows: ROWS = 8.
- * Memory.    reads 2 K N bytes of W, or 0.5 + 1/16 with NF4 (1/64 with nested scales), in 16- and 4-byte pieces a lane,
- *            four in flight with M = 1; x comes from L1.
- * Rounding.  operands T (an NF4 weight decodes to f32 and rounds to T, as for the tiles), products and sums in f32,
- *            rounded once.
+ * Shapes.    y (M,N) T, or f32 (linear_gemv_f32, for logits)   x (M,K) T   w (N,K) T, or NF4 as in nf4.cuh, or I8 with
+ *            scale (N) f32   bias (N) f32 or null. M <= 8. A warp computes one n for all rows: ROWS = 8.
+ * Memory.    reads 2 K N bytes of W, K N with I8, or 0.5 + 1/16 with NF4 (1/64 with nested scales), in 16-, 8- and
+ *            4-byte pieces a lane, four in flight with M = 1; x comes from L1.
+ * Rounding.  operands T (an NF4 or I8 weight decodes to f32 and rounds to T, as for the tiles), products and sums in
+ *            f32, rounded once.
  * Mirrors.   src/main/c/linear.c - check_rows.py
  */
 // tiers: sm_75 sm_80
 // entry: hone_linear_gemv_{T} op=linear_gemv block=256 consts=ROWS:8
 // entry: hone_linear_gemv_{T}_f32 op=linear_gemv_f32 block=256 consts=ROWS:8
 // entry: hone_gemv_nf4_{T} op=gemv_nf4 block=256 consts=ROWS:8
+// entry: hone_gemv_int8_{T} op=gemv_int8 block=256 consts=ROWS:8
+#include "int8.cuh"
 #include "nf4.cuh"
 
 constexpr int MOST_ROWS = 8;
@@ -39,6 +41,22 @@ struct Nf4Weight {
     for (int i = 0; i < PACK; i++) v[i] = rounded(v[i]);
   }
   __device__ __forceinline__ float element(int64_t e) const { return rounded(nf4_element(w, books, e)); }
+};
+
+struct Int8Weight {
+  const int8_t *codes;
+  const float *scale;
+  const int K;
+
+  __device__ __forceinline__ bool packed() const { return int8_packed(codes); }
+  __device__ __forceinline__ void pack(float (&v)[PACK], int64_t e) const {
+    int8_pack(v, codes + e, scale[e / K]);
+#pragma unroll
+    for (int i = 0; i < PACK; i++) v[i] = rounded(v[i]);
+  }
+  __device__ __forceinline__ float element(int64_t e) const {
+    return rounded(static_cast<float>(codes[e]) * scale[e / K]);
+  }
 };
 
 /* y[0..M) of column n from the lanes' sums */
@@ -118,4 +136,10 @@ HONE_KERNEL HONE_ENTRY(gemv_nf4)(T *__restrict__ y, const T *__restrict__ x, con
   books.copy(code, absmax_u8 ? nested_code : nullptr);
   __syncthreads();
   gemv(y, x, Nf4Weight{{codes, absmax, absmax_u8, nested_code, nested_absmax, offset}, books}, bias, M, N, K);
+}
+
+HONE_KERNEL HONE_ENTRY(gemv_int8)(T *__restrict__ y, const T *__restrict__ x, const int8_t *__restrict__ codes,
+                                  const float *__restrict__ scale, const float *__restrict__ bias, int M, int N,
+                                  int K) {
+  gemv(y, x, Int8Weight{codes, scale, K}, bias, M, N, K);
 }

@@ -80,38 +80,7 @@ int32_t hone_adamw_step(const hone_tensor *p, const hone_tensor *m, const hone_t
 
 /* ---- 8-bit moments ----------------------------------------------------------------------------------------------- */
 
-enum { BLOCK = 256 };
-
-/* Constants of a step and the maps. */
-typedef struct adamw8 {
-  float beta1, one_minus_beta1, beta2, one_minus_beta2, step, eps, keep, grad_scale;
-  float m_map[HONE_DYNAMIC_MAP], v_map[HONE_DYNAMIC_MAP];
-  float m_boundary[HONE_DYNAMIC_MAP - 1], v_boundary[HONE_DYNAMIC_MAP - 1];
-} adamw8;
-
-static uint8_t code_of(const float *boundary, float moment, float absmax) {
-  return hone_dynamic_code(boundary, absmax > 0 ? moment / absmax : 0);
-}
-
-static void step_block(const adamw8 *c, float *p, uint8_t *m, uint8_t *v, float *m_absmax, float *v_absmax,
-                       const float *grad, int64_t n) {
-  float ms[BLOCK], vs[BLOCK], m_max = 0, v_max = 0;
-  for (int64_t i = 0; i < n; i++) {
-    float g = c->grad_scale * grad[i];
-    ms[i] = c->m_map[m[i]] * *m_absmax * c->beta1 + c->one_minus_beta1 * g;
-    vs[i] = c->v_map[v[i]] * *v_absmax * c->beta2 + c->one_minus_beta2 * g * g;
-    p[i] = (p[i] + c->step * (ms[i] / (sqrtf(vs[i]) + c->eps))) * c->keep;
-    m_max = fabsf(ms[i]) > m_max ? fabsf(ms[i]) : m_max;
-    v_max = vs[i] > v_max ? vs[i] : v_max;
-  }
-  *m_absmax = m_max;
-  *v_absmax = v_max;
-  for (int64_t i = 0; i < n; i++) {
-    m[i] = code_of(c->m_boundary, ms[i], m_max);
-    if (ms[i] < 0 && c->m_map[m[i]] == 0) m[i]--;
-    v[i] = code_of(c->v_boundary, vs[i], v_max);
-  }
-}
+enum { BLOCK = HONE_ADAMW8_BLOCK };
 
 int32_t hone_adamw8_step(const hone_tensor *p, const hone_tensor *m, const hone_tensor *v, const hone_tensor *m_absmax,
                          const hone_tensor *v_absmax, const hone_tensor *grad, float lr, float beta1, float beta2,
@@ -128,7 +97,7 @@ int32_t hone_adamw8_step(const hone_tensor *p, const hone_tensor *m, const hone_
   HONE_TRY(check_settings(op, beta1, beta2, step));
   double b1 = as_written(beta1), b2 = as_written(beta2), rate = lr;
   double bias1 = (float)(1 - pow(b1, (double)step)), root = sqrt((float)(1 - pow(b2, (double)step)));
-  adamw8 c = {
+  hone_adamw8 c = {
       .beta1 = (float)b1,
       .one_minus_beta1 = (float)(1 - b1),
       .beta2 = (float)b2,
@@ -142,11 +111,12 @@ int32_t hone_adamw8_step(const hone_tensor *p, const hone_tensor *m, const hone_
   hone_dynamic_map(c.v_map, false);
   hone_dynamic_boundaries(c.m_boundary, c.m_map);
   hone_dynamic_boundaries(c.v_boundary, c.v_map);
+  const hone_rows *rows = hone_rows_now();
 #pragma omp parallel for schedule(static)
   for (int64_t b = 0; b < blocks; b++) {
     int64_t at = b * BLOCK, n = count - at < BLOCK ? count - at : BLOCK;
-    step_block(&c, (float *)p->data + at, (uint8_t *)m->data + at, (uint8_t *)v->data + at, (float *)m_absmax->data + b,
-               (float *)v_absmax->data + b, (const float *)grad->data + at, n);
+    rows->adamw8((float *)p->data + at, (uint8_t *)m->data + at, (uint8_t *)v->data + at, (float *)m_absmax->data + b,
+                 (float *)v_absmax->data + b, (const float *)grad->data + at, &c, n);
   }
   return HONE_OK;
 }

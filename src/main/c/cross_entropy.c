@@ -12,9 +12,9 @@
  * Shapes.    h (M,C) f32|bf16   u (V,C) f32|bf16|f16|nf4   targets (M) i32, a label or -100   loss (1) f64, accumulated
  *            dh (M,C) overwritten, zero in ignored rows, or null   du (V,C) f32, accumulated, or null   scratch u8
  *            A chunk is Tc rows that are not ignored: those that are cost nothing.
- * Memory.    Tc depends on V alone: as many rows, in sixteens, as 16 MiB of f32 logits hold, at least 32 (with fewer,
+ * Memory.    Tc depends on V alone: as many rows, in sixteens, as 32 MiB of f32 logits hold, at least 32 (with fewer,
  *            reading U costs more than multiplying by it). scratch min(Tc, M) (4 V + C size(h) + 16) bytes. Logits at
- *            V = 32000: Tc = 128, 15.6 MiB; 128256: 32, 15.7 MiB; 262144: 32, 32 MiB. U is read once a chunk, twice
+ *            V = 32000: Tc = 256, 31.3 MiB; 128256: 64, 31.3 MiB; 262144: 32, 32 MiB. U is read once a chunk, twice
  *            with dh.
  * Rounding.  Logits, exponentials and dz in f32 also when h is bf16; max exact; sums, lse and loss in f64; dh rounded
  *            once. The target's dz is formed in f64, where p_y - 1 cancels.
@@ -24,7 +24,7 @@
 
 #include "rows.h"
 
-enum { IGNORED = -100, CHUNK_BYTES = 16 << 20, ROWS_STEP = 16, LEAST_ROWS = 32 };
+enum { IGNORED = -100, CHUNK_BYTES = 32 << 20, ROWS_STEP = 16, LEAST_ROWS = 32 };
 
 static int64_t chunk_rows(int64_t vocab) {
   int64_t rows = CHUNK_BYTES / (vocab * (int64_t)sizeof(float)) / ROWS_STEP * ROWS_STEP;

@@ -3,17 +3,17 @@
  *
  *            for each block of at most 1024 rows of A                        (one unless tokens are many)
  *              pack the block of A, all of k, unless it can be read in place  shared, all threads pack; barrier
- *              for each group of up to 18 column panels of B                  one task, any thread; C has one writer
+ *              for each group of column panels of B                           one task, any thread; C has one writer
  *                for each stretch of k: pack B's panels (decode, round, transpose)
- *                  for each run of A's panels that stays in L2: multiply every tile of group and run
+ *                  for each panel of A, which stays in L1: multiply it by every panel of the group, which stay in L2
  *                the last stretch finishes its tiles: scale, bias, mask, +=, rounding
  *
  * Shapes.    A (m,k) or (k,m), B (n,k) or (k,n), C (m,n). When m x n pads better the other way round, A and B change
  *            places and tiles are stored transposed (a LoRA rank of 8 is 8 tile rows, not 8 of 32 columns).
- * Memory.    B's panel (k stretch x columns) stays in L1, a run of A and the group's panels in L2; B is decoded once per
- *            block of A. Scratch: A's block <= 16 MiB of the calling thread unless read in place; panels and sums of one
- *            group per thread.
- * Rounding.  Sums run over k in order, in f32, by one thread: the result depends on neither thread count nor timing.
+ * Memory.    B is decoded once per block of A. Scratch: A's block <= 16 MiB of the calling thread unless read in place;
+ *            panels of one group per thread, and its sums unless C is f32 and wants nothing but sums: then tiles add to C.
+ * Rounding.  Sums of a stretch run over k in order, then they are added stretch by stretch, in f32, by one thread: the
+ *            result depends on neither thread count nor timing.
  */
 #include "gemm_pack.h"
 #include "product.h"
@@ -21,10 +21,10 @@
 enum {
   BLOCK_ROWS = 1024,         /* of A */
   BLOCK_BYTES = 16 << 20,    /* of A, packed */
-  RUN_BYTES = 128 << 10,     /* of A's panels that every panel of a group meets while they are in L2 */
-  GROUP = 4, LONG_GROUP = 18, /* column panels of a task: A is read once a task, so more of them where A is large */
-  LARGE_BYTES = 256 << 10,   /* of A: no longer in L2 from one task to the next */
-  SUM_BYTES = 256 << 10,     /* of sums a thread, beyond GROUP */
+  GROUP_BYTES = 192 << 10,   /* of B's packed panels in a task: in L2, with as much again that comes ahead */
+  WIDE_GROUP_BYTES = 384 << 10, WIDE_STRETCH = 256, /* where A is read from memory: fewer, wider groups, shorter k */
+  LARGE_BYTES = 4 << 20,     /* of A: no longer in L3 from one task to the next */
+  SUM_BYTES = 256 << 10,     /* of sums a thread, beyond four panels */
   SHARED_SLOT = 2,           /* workspace: A's block */
   THREAD_SLOT = 3,           /* workspace: B's panels, sums, rows being converted */
 };
@@ -79,23 +79,28 @@ static void multiply_group(const hone_gemm_plan *g, const uint32_t *shared, int6
   const int64_t wide = g->kernel->columns, tile_size = g->kernel->rows * wide;
   const int64_t column = group_at * g->group * wide, columns = min64(g->group * wide, g->n - column);
   for (int64_t stretch = 0; stretch < g->stretches; stretch++) {
-    const int64_t steps = hone_gemm_steps(g, stretch), run = max64(1, RUN_BYTES / 4 / (g->tile_rows * (steps + 1)));
+    const int64_t steps = hone_gemm_steps(g, stretch);
     const bool done = stretch == g->stretches - 1;
     hone_gemm_ahead ahead = next_part(g, group_at, stretch);
     const int64_t lines = ceil_div(hone_gemm_lines(&ahead), (last - first) * ceil_div(columns, wide));
     hone_gemm_pack_b(g, panels, column, columns, stretch, scratch);
-    for (int64_t from = first; from < last; from += run) {
+    for (int64_t i = first; i < last; i++) {
+      const hone_gemm_rows a = hone_gemm_rows_of_a(g, shared, base, rows, stretch, i);
       for (int64_t j = 0; j < columns; j += wide) {
-        for (int64_t i = from; i < min64(from + run, last); i++) {
-          const hone_gemm_rows a = hone_gemm_rows_of_a(g, shared, base, rows, stretch, i);
-          float *sum = g->stretches == 1 ? sums : sums + ((j / wide) * (last - first) + i - first) * tile_size;
-          const hone_gemm_place place = {base + i * g->tile_rows, column + j, a.count,
-                                         (int32_t)min64(wide, columns - j), g->swapped};
-          if (done && !g->swapped) prefetch_result(g->c->tensor, &place);
-          hone_gemm_fetch(&ahead, lines);
-          g->kernel->tile(&a, steps, panels + j * steps, sum, stretch > 0);
-          if (done) g->kernel->finish(g->c, sum, &place);
+        const hone_gemm_place place = {base + i * g->tile_rows, column + j, a.count, (int32_t)min64(wide, columns - j),
+                                       g->swapped};
+        const bool direct = g->direct && place.columns == wide;
+        if (direct || (done && !g->swapped)) prefetch_result(g->c->tensor, &place);
+        hone_gemm_fetch(&ahead, lines);
+        if (direct) {
+          float *out = (float *)g->c->tensor->data + place.row * g->n + place.column;
+          g->kernel->tile(&a, steps, panels + j * steps, out, g->n, stretch > 0 || g->c->accumulate);
+          continue;
         }
+        const int64_t slot = g->stretches == 1 ? 0 : (g->direct ? 0 : j / wide) * (last - first) + i - first;
+        float *sum = sums + slot * tile_size;
+        g->kernel->tile(&a, steps, panels + j * steps, sum, wide, stretch > 0);
+        if (done) g->kernel->finish(g->c, sum, &place);
       }
     }
   }
@@ -107,7 +112,8 @@ static int32_t run(const char *op, const hone_gemm_plan *g) {
   const int64_t wide = g->kernel->columns, tile_size = g->kernel->rows * wide;
   const int64_t panels = ceil_div(g->block_rows, g->tile_rows);
   const size_t packed = align64((size_t)(g->group * wide * g->stretch) * 4);
-  const size_t summed = align64((size_t)(g->stretches == 1 ? tile_size : g->group * panels * tile_size) * 4);
+  const int64_t kept = g->stretches == 1 ? 1 : (g->direct ? 1 : g->group) * panels; /* tiles whose sums are not in C */
+  const size_t summed = align64((size_t)(kept * tile_size) * 4);
   uint32_t *shared = hone_workspace(SHARED_SLOT, hone_gemm_block_bytes(g));
   bool failed = !shared;
 #pragma omp parallel if (g->m * g->n * g->depth > HONE_SMALL_PRODUCT)
@@ -150,10 +156,15 @@ static int64_t padded_work(const hone_gemm_kernel *kernel, int64_t m, int64_t n)
   return m * ceil_div(n, kernel->columns) * kernel->columns;
 }
 
+/* Whether A is so large, and B so narrow, that reading A once for each few panels of B would cost more than anything. */
+static bool is_deep(const hone_gemm_plan *g) {
+  return g->m * g->steps * 4 > LARGE_BYTES && g->steps > 4 * g->n;
+}
+
 /* Stretches of equal size, in 64s (a block of NF4), as long as L1 allows. */
 static void plan_depth(hone_gemm_plan *g) {
-  const int64_t most = g->kernel->stretch;
   g->steps = ceil_div(ceil_div(g->depth, g->kernel->pairs ? 2 : 1), g->kernel->depth) * g->kernel->depth;
+  const int64_t most = is_deep(g) ? min64(WIDE_STRETCH, g->kernel->stretch) : g->kernel->stretch;
   g->stretch = min64(most, ceil_div(ceil_div(g->steps, max64(1, ceil_div(g->steps, most))), 64) * 64);
   g->stretches = g->steps ? ceil_div(g->steps, g->stretch) : 1;
 }
@@ -167,17 +178,16 @@ static void plan_rows(hone_gemm_plan *g) {
   if (g->kernel->rows_whole) g->tile_rows = ceil_div(g->tile_rows, 16) * 16;
 }
 
-/* Tasks: at least four a thread where A is small and there are columns for it; where A is large, few, and as many for
- * each thread. Where there are fewer groups than threads, several tasks share a group's columns. */
+/* Tasks: as many for each thread, at least four where there are columns for them and A is not read from memory. Where
+ * there are fewer groups than threads, several tasks share a group's columns. */
 static void plan_groups(hone_gemm_plan *g) {
   const int64_t wide = g->kernel->columns, panels = ceil_div(g->n, wide), threads = hone_threads();
-  if (g->block_rows * g->steps * 4 > LARGE_BYTES) {
-    const int64_t most = min64(LONG_GROUP, max64(GROUP, SUM_BYTES / 4 / (g->block_rows * wide)));
-    const int64_t groups = ceil_div(ceil_div(panels, most), threads) * threads;
-    g->group = ceil_div(panels, groups);
-  } else {
-    g->group = max64(1, min64(GROUP, panels / (4 * threads)));
-  }
+  const int64_t bytes = max64(1, g->stretch * wide * 4);
+  int64_t most = max64(1, (is_deep(g) ? WIDE_GROUP_BYTES : GROUP_BYTES) / bytes);
+  if (!g->direct && g->stretches > 1) most = min64(most, max64(4, SUM_BYTES / 4 / max64(1, g->block_rows * wide)));
+  if (!is_deep(g)) most = min64(most, ceil_div(panels, 4 * threads));
+  const int64_t groups = ceil_div(ceil_div(panels, most), threads) * threads;
+  g->group = ceil_div(panels, groups);
   g->groups = ceil_div(panels, g->group);
   g->splits = g->groups >= threads ? 1 : min64(ceil_div(threads, g->groups), ceil_div(g->block_rows, g->tile_rows));
 }
@@ -195,8 +205,10 @@ int32_t hone_gemm(const char *op, const hone_gemm_result *c, const hone_gemm_ope
     g.m = c->tensor->shape[1];
     g.n = c->tensor->shape[0];
   }
-  g.in_place = hone_gemm_reads_in_place(&g);
+  g.direct = !g.swapped && !g.kernel->rows_whole && c->tensor->dtype == HONE_F32 && c->scale == 1 && !c->bias &&
+             c->mask.p == 0;
   plan_depth(&g);
+  g.in_place = hone_gemm_reads_in_place(&g);
   plan_rows(&g);
   plan_groups(&g);
   return run(op, &g);

@@ -63,13 +63,13 @@ typedef struct hone_gemm_kernel {
   int32_t rows, columns; /* of a full tile */
   int32_t strip;         /* operand rows that transpose() takes at a time */
   int32_t depth;         /* steps of a panel are a multiple of this, padded with zero lanes */
-  int32_t stretch;       /* steps of a panel at most: one of B and some rows of A lie together in L1 */
+  int32_t stretch;       /* steps of a panel at most: a tile's rows of A lie in L1 with room to spare */
   bool pairs;            /* lanes are bf16 pairs */
   bool rows_whole;       /* A's rows lie one after the other whatever the operand, padded to 16 rows */
   void (*begin)(void);   /* null, or what a thread does before its first and after its last tile */
   void (*end)(void);
-  /* acc[rows][columns] = or += rows of A by panel b over `steps` lanes */
-  void (*tile)(const hone_gemm_rows *a, int64_t steps, const uint32_t *b, float *acc, bool add);
+  /* out[rows][columns], its rows `stride` apart, = or += rows of A by panel b over `steps` lanes */
+  void (*tile)(const hone_gemm_rows *a, int64_t steps, const uint32_t *b, float *out, int64_t stride, bool add);
   /* out[s * width + i] = lane s of row i; rows <= strip. Writes `fill` >= rows lanes a step, zeros after the rows'. */
   void (*transpose)(uint32_t *out, int64_t width, const void *in, int64_t stride, int32_t rows, int32_t fill,
                     int64_t steps);

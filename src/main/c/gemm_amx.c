@@ -33,21 +33,23 @@ static void begin(void) { _tile_loadconfig(&config); }
 
 static void end(void) { _tile_release(); }
 
-static void tile(const hone_gemm_rows *of_a, int64_t steps, const uint32_t *b, float *acc, bool add) {
-  enum { ROW = COLUMNS * 4, LOWER = 16 * COLUMNS };
+static void tile(const hone_gemm_rows *of_a, int64_t steps, const uint32_t *b, float *out, int64_t stride, bool add) {
+  enum { ROW = COLUMNS * 4 };
+  const int64_t out_row = stride * 4;
+  float *lower = out + 16 * stride;
   const uint32_t *a = of_a->lanes;
   const int64_t a_row = of_a->row_step * 4;
   const bool both = of_a->count > 16;
   if (add) {
-    _tile_loadd(SUM00, acc, ROW);
-    _tile_loadd(SUM01, acc + 16, ROW);
+    _tile_loadd(SUM00, out, out_row);
+    _tile_loadd(SUM01, out + 16, out_row);
   } else {
     _tile_zero(SUM00);
     _tile_zero(SUM01);
   }
   if (both && add) {
-    _tile_loadd(SUM10, acc + LOWER, ROW);
-    _tile_loadd(SUM11, acc + LOWER + 16, ROW);
+    _tile_loadd(SUM10, lower, out_row);
+    _tile_loadd(SUM11, lower + 16, out_row);
   } else {
     _tile_zero(SUM10);
     _tile_zero(SUM11);
@@ -63,8 +65,8 @@ static void tile(const hone_gemm_rows *of_a, int64_t steps, const uint32_t *b, f
       _tile_dpbf16ps(SUM10, A1, B0);
       _tile_dpbf16ps(SUM11, A1, B1);
     }
-    _tile_stored(SUM10, acc + LOWER, ROW);
-    _tile_stored(SUM11, acc + LOWER + 16, ROW);
+    _tile_stored(SUM10, lower, out_row);
+    _tile_stored(SUM11, lower + 16, out_row);
   } else {
     for (int64_t s = 0; s < steps; s += 16) {
       _tile_loadd(A0, a + s, a_row);
@@ -74,8 +76,8 @@ static void tile(const hone_gemm_rows *of_a, int64_t steps, const uint32_t *b, f
       _tile_dpbf16ps(SUM01, A0, B1);
     }
   }
-  _tile_stored(SUM00, acc, ROW);
-  _tile_stored(SUM01, acc + 16, ROW);
+  _tile_stored(SUM00, out, out_row);
+  _tile_stored(SUM01, out + 16, out_row);
 }
 
 const hone_gemm_kernel hone_gemm_amx = {

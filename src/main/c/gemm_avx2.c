@@ -140,4 +140,4 @@ static void transpose_bf16(uint32_t *out, int64_t width, const void *in, int64_t
 
 const hone_gemm_kernel hone_gemm_avx2 = {
     GEMM_COMMON, .transpose_bf16 = transpose_bf16, .gather = gather,
-    .rows = ROWS, .pairs = false, .depth = 1, .stretch = 320};
+    .rows = ROWS, .pairs = false, .depth = 1, .stretch = 768};

@@ -23,15 +23,14 @@ enum { COLUMNS = 2 * WIDTH, CHUNK = 512, TILE_ROWS = 32 /* at most */ };
 /* Every call has a constant `rows`, so that c lives in registers. One pointer for every three rows of A: base, base +
  * step and base + 2 step are addressing modes. */
 ALWAYS_INLINE void tile_rows(const int rows, const hone_gemm_rows *of_a, int64_t steps, const uint32_t *lanes_b,
-                             float *acc, bool add) {
+                             float *out, int64_t stride, bool add) {
   const int64_t row_step = of_a->row_step, depth_step = of_a->depth_step;
   const float *b = (const float *)lanes_b, *a[ROWS / 3 + 1];
   VEC c[ROWS][2];
 #pragma GCC unroll 16
   for (int i = 0; i < rows; i++) {
     if (i % 3 == 0) a[i / 3] = (const float *)of_a->lanes + i * row_step;
-    c[i][0] = add ? VLOAD(acc + i * COLUMNS) : VZERO();
-    c[i][1] = add ? VLOAD(acc + i * COLUMNS + WIDTH) : VZERO();
+    c[i][0] = c[i][1] = VZERO();
   }
   for (int64_t s = 0; s < steps; s++, b += COLUMNS) {
     const VEC b0 = VLOAD(b), b1 = VLOAD(b + WIDTH);
@@ -44,18 +43,18 @@ ALWAYS_INLINE void tile_rows(const int rows, const hone_gemm_rows *of_a, int64_t
     }
   }
 #pragma GCC unroll 16
-  for (int i = 0; i < rows; i++) {
-    VSTORE(acc + i * COLUMNS, c[i][0]);
-    VSTORE(acc + i * COLUMNS + WIDTH, c[i][1]);
+  for (int i = 0; i < rows; i++, out += stride) {
+    VSTOREU(out, add ? VADD(c[i][0], VLOADU(out)) : c[i][0]);
+    VSTOREU(out + WIDTH, add ? VADD(c[i][1], VLOADU(out + WIDTH)) : c[i][1]);
   }
 }
 
 #define TILE_CASE(n) \
   case n:            \
-    tile_rows(n, a, steps, b, acc, add); \
+    tile_rows(n, a, steps, b, out, stride, add); \
     return;
 
-static void tile(const hone_gemm_rows *a, int64_t steps, const uint32_t *b, float *acc, bool add) {
+static void tile(const hone_gemm_rows *a, int64_t steps, const uint32_t *b, float *out, int64_t stride, bool add) {
   switch (a->count) {
     TILE_CASE(1)
     TILE_CASE(2)

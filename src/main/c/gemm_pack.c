@@ -10,6 +10,7 @@
 enum {
   AHEAD = 8,            /* rows across k fetched early: too short for the hardware to see a stream */
   ALIASED = 2048,       /* rows a multiple of this many bytes apart share few sets of a cache */
+  L1_WAYS = 8,          /* of which one or two hold B's lines */
   SHORT_PRODUCT = 2,    /* panels of B: A's elements meet so few columns that copying them costs more than misses */
 };
 
@@ -186,7 +187,8 @@ static int64_t packed_rows(const hone_gemm_plan *g, int64_t rows) {
 
 bool hone_gemm_reads_in_place(const hone_gemm_plan *g) {
   const int64_t panels = ceil_div(g->n, g->kernel->columns), stride = g->a->tensor->shape[1] * 4;
-  return !g->a->across && !g->kernel->pairs && is_direct(g, g->a) && (stride % ALIASED || panels <= SHORT_PRODUCT);
+  const bool apart = stride % ALIASED || g->kernel->rows <= L1_WAYS - 2;
+  return !g->a->across && !g->kernel->pairs && is_direct(g, g->a) && (apart || panels <= SHORT_PRODUCT);
 }
 
 size_t hone_gemm_block_bytes(const hone_gemm_plan *g) {

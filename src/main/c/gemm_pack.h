@@ -19,6 +19,7 @@ typedef struct hone_gemm_plan {
   int64_t splits;                /* tasks that share a group, each with its rows of A */
   bool bf16, swapped;
   bool in_place; /* A is not packed */
+  bool direct;   /* whole tiles sum into C itself */
 } hone_gemm_plan;
 
 /* Lanes of a stretch. */

@@ -90,6 +90,13 @@ HONE_API int32_t hone_set_threads(int32_t threads);
 /* Bytes of scratch that libhone itself holds for each thread (packing panels, row buffers). */
 HONE_API int64_t hone_thread_workspace_bytes(void);
 
+/* ---- pages of a mapped file: pages.c ----------------------------------------------------------------------------- */
+
+/* Begins to read the pages of a range that will be needed soon; returns before they are there. */
+HONE_API int32_t hone_pages_prefetch(const void *address, int64_t bytes);
+/* Takes the pages of a range out of this process; touched again, they come from the file. Never for private memory. */
+HONE_API int32_t hone_pages_release(const void *address, int64_t bytes);
+
 /* ---- embedding: out[m] = scale * table[ids[m]] ------------------------------------------------------------------ */
 
 /* out (M,C) =; ids (M) I32; table (V,C) F32|BF16|F16 */

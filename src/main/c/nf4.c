@@ -184,7 +184,7 @@ int32_t hone_nf4_quantize_absmax(const hone_tensor *quantised, const hone_tensor
     float scale = inverse(nested[b]);
     for (int64_t i = 0; i < count; i++) {
       float x = centred[i] * scale;
-      code[at + i] = hone_dynamic_code(boundary, x > 1 ? 1 : x < -1 ? -1 : x);
+      code[at + i] = (uint8_t)hone_dynamic_code(boundary, x > 1 ? 1 : x < -1 ? -1 : x);
     }
   }
   return HONE_OK;

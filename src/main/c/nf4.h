@@ -16,24 +16,23 @@ static inline float hone_nf4_absmax(const hone_quant *q, int64_t b) {
 
 /* ---- dynamic maps: 8-bit codes of values in -1 .. 1 or 0 .. 1 ---------------------------------------------------- */
 
-enum { HONE_DYNAMIC_MAP = 256 };
+enum { HONE_DYNAMIC_MAP = 256, HONE_DYNAMIC_ZERO = 127 }; /* of the signed map: the code of 0 */
 
 /* The 256 rising values of a map. */
 void hone_dynamic_map(float *map, bool is_signed);
 /* The 255 values halfway between neighbours of a map. */
 void hone_dynamic_boundaries(float *boundary, const float *map);
-/* How many of the 255 rising boundaries lie below x: the code of the value nearest to x. */
-static inline uint8_t hone_dynamic_code(const float *boundary, float x) {
-  int low = 0, high = HONE_DYNAMIC_MAP - 1;
-  while (low < high) {
-    int middle = (low + high) / 2;
-    if (boundary[middle] < x) {
-      low = middle + 1;
-    } else {
-      high = middle;
-    }
-  }
-  return (uint8_t)low;
+/* How many of the 255 rising boundaries lie below x: the code of the value nearest to x. Without a branch. */
+static inline int32_t hone_dynamic_code(const float *boundary, float x) {
+  int32_t below = boundary[127] < x ? 128 : 0;
+  below += boundary[below + 63] < x ? 64 : 0;
+  below += boundary[below + 31] < x ? 32 : 0;
+  below += boundary[below + 15] < x ? 16 : 0;
+  below += boundary[below + 7] < x ? 8 : 0;
+  below += boundary[below + 3] < x ? 4 : 0;
+  below += boundary[below + 1] < x ? 2 : 0;
+  below += boundary[below] < x ? 1 : 0;
+  return below;
 }
 
 #endif

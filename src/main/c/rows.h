@@ -10,6 +10,7 @@
 #define HONE_ROWS_H
 
 #include "internal.h"
+#include "nf4.h"
 
 /* Constants of one AdamW step (adamw.c). */
 typedef struct hone_adamw {
@@ -22,6 +23,19 @@ typedef struct hone_adamw {
   float minus_step;      /* -lr / (1 - beta1^t) */
   float grad_scale;
 } hone_adamw;
+
+/* Constants of one AdamW step with 8-bit moments, and their maps (adamw.c). */
+typedef struct hone_adamw8 {
+  float beta1, one_minus_beta1, beta2, one_minus_beta2;
+  float step; /* -lr sqrt(1 - beta2^t) / (1 - beta1^t) */
+  float eps;  /* sqrt(1 - beta2^t) eps */
+  float keep; /* 1 - lr wd */
+  float grad_scale;
+  float m_map[HONE_DYNAMIC_MAP], v_map[HONE_DYNAMIC_MAP];
+  float m_boundary[HONE_DYNAMIC_MAP - 1], v_boundary[HONE_DYNAMIC_MAP - 1];
+} hone_adamw8;
+
+enum { HONE_ADAMW8_BLOCK = 256 };
 
 typedef struct hone_rows {
   void (*load_bf16)(float *out, const uint16_t *in, int64_t n);
@@ -60,6 +74,9 @@ typedef struct hone_rows {
 
   /* adamw.c */
   void (*adamw)(float *p, float *m, float *v, const float *grad, const hone_adamw *c, int64_t n);
+  /* one block: n <= HONE_ADAMW8_BLOCK */
+  void (*adamw8)(float *p, uint8_t *m, uint8_t *v, float *m_absmax, float *v_absmax, const float *grad,
+                 const hone_adamw8 *c, int64_t n);
 } hone_rows;
 
 extern const hone_rows hone_rows_reference, hone_rows_avx2, hone_rows_avx512;

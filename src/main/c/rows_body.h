@@ -226,6 +226,30 @@ static void adamw(float *p, float *m, float *v, const float *grad, const hone_ad
   }
 }
 
+static void adamw8(float *p, uint8_t *m, uint8_t *v, float *m_absmax, float *v_absmax, const float *grad,
+                   const hone_adamw8 *c, int64_t n) {
+  float ms[HONE_ADAMW8_BLOCK], vs[HONE_ADAMW8_BLOCK], m_was = *m_absmax, v_was = *v_absmax, m_max = 0, v_max = 0;
+  ROWS_SIMD(reduction(max : m_max, v_max))
+  for (int64_t i = 0; i < n; i++) {
+    float g = c->grad_scale * grad[i];
+    ms[i] = c->m_map[m[i]] * m_was * c->beta1 + c->one_minus_beta1 * g;
+    vs[i] = c->v_map[v[i]] * v_was * c->beta2 + c->one_minus_beta2 * g * g;
+    p[i] = (p[i] + c->step * (ms[i] / (sqrtf(vs[i]) + c->eps))) * c->keep;
+    m_max = fabsf(ms[i]) > m_max ? fabsf(ms[i]) : m_max;
+    v_max = vs[i] > v_max ? vs[i] : v_max;
+  }
+  *m_absmax = m_max;
+  *v_absmax = v_max;
+  float m_of = m_max > 0 ? m_max : 1, v_of = v_max > 0 ? v_max : 1; /* a block of zeros has the code of 0 */
+  ROWS_SIMD()
+  for (int64_t i = 0; i < n; i++) {
+    int32_t code = hone_dynamic_code(c->m_boundary, ms[i] / m_of);
+    m[i] = (uint8_t)(ms[i] < 0 && code == HONE_DYNAMIC_ZERO ? code - 1 : code);
+  }
+  ROWS_SIMD()
+  for (int64_t i = 0; i < n; i++) v[i] = (uint8_t)hone_dynamic_code(c->v_boundary, vs[i] / v_of);
+}
+
 const hone_rows ROWS = {
     .load_bf16 = load_bf16,
     .store_bf16 = store_bf16,
@@ -249,4 +273,5 @@ const hone_rows ROWS = {
     .affine = affine,
     .capped_gradient = capped_gradient,
     .adamw = adamw,
+    .adamw8 = adamw8,
 };

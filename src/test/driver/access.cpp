@@ -59,8 +59,9 @@ void check_offsets(Warp& w, const Instruction& in, const Access& access, u64 siz
     each_lane(w.mask, [&](int lane) {
       const u64 at = access.at[lane];
       if (at > size || bytes > size - at) {
-        fault(w, in, lane, kIllegalAddress, format("%u bytes of %s memory at offset %lld, which has %llu bytes", bytes, space,
-                                                   static_cast<long long>(at), static_cast<unsigned long long>(size)));
+        fault(w, in, lane, kIllegalAddress,
+              format("%u bytes of %s memory at offset %lld, which has %llu bytes", bytes, space,
+                     static_cast<long long>(at), static_cast<unsigned long long>(size)));
       }
     });
   }
@@ -80,7 +81,8 @@ void make_dense(const Warp& w, Access& access, u32 bytes) {
 }  // namespace
 
 template <>
-void resolve<Space::Global>(Warp& w, const Instruction& in, u32 reg, bool wide, s64 offset, u32 bytes, Access& access) {
+void resolve<Space::Global>(Warp& w, const Instruction& in, u32 reg, bool wide, s64 offset, u32 bytes,
+                            Access& access) {
   read_addresses(w, reg, wide, static_cast<u64>(offset) - kDeviceBit, access);
   const Range range = w.ranges[in.range];
   const u64 last = range.high - bytes;
@@ -100,7 +102,8 @@ void resolve<Space::Global>(Warp& w, const Instruction& in, u32 reg, bool wide, 
 }
 
 template <>
-void resolve<Space::Shared>(Warp& w, const Instruction& in, u32 reg, bool wide, s64 offset, u32 bytes, Access& access) {
+void resolve<Space::Shared>(Warp& w, const Instruction& in, u32 reg, bool wide, s64 offset, u32 bytes,
+                            Access& access) {
   read_addresses(w, reg, wide, static_cast<u64>(offset), access);
   check_offsets(w, in, access, w.block->shared_bytes, bytes, "shared");
   const u64 base = reinterpret_cast<u64>(w.block->shared);
@@ -109,7 +112,8 @@ void resolve<Space::Shared>(Warp& w, const Instruction& in, u32 reg, bool wide, 
 }
 
 template <>
-void resolve<Space::Local>(Warp& w, const Instruction& in, u32 reg, bool wide, s64 offset, u32 bytes, Access& access) {
+void resolve<Space::Local>(Warp& w, const Instruction& in, u32 reg, bool wide, s64 offset, u32 bytes,
+                           Access& access) {
   read_addresses(w, reg, wide, static_cast<u64>(offset), access);
   check_offsets(w, in, access, w.local_bytes, bytes, "local");
   const u64 base = reinterpret_cast<u64>(w.local);
@@ -117,7 +121,8 @@ void resolve<Space::Local>(Warp& w, const Instruction& in, u32 reg, bool wide, s
 }
 
 template <>
-void resolve<Space::Param>(Warp& w, const Instruction& in, u32 reg, bool wide, s64 offset, u32 bytes, Access& access) {
+void resolve<Space::Param>(Warp& w, const Instruction& in, u32 reg, bool wide, s64 offset, u32 bytes,
+                           Access& access) {
   read_addresses(w, reg, wide, static_cast<u64>(offset), access);
   check_offsets(w, in, access, w.block->parameter_bytes, bytes, "parameter");
   const u64 base = reinterpret_cast<u64>(w.block->parameters);
@@ -125,7 +130,8 @@ void resolve<Space::Param>(Warp& w, const Instruction& in, u32 reg, bool wide, s
 }
 
 template <>
-void resolve<Space::Generic>(Warp& w, const Instruction& in, u32 reg, bool wide, s64 offset, u32 bytes, Access& access) {
+void resolve<Space::Generic>(Warp& w, const Instruction& in, u32 reg, bool wide, s64 offset, u32 bytes,
+                             Access& access) {
   const u64 first = wide ? w.lanes<u64>(reg)[std::countr_zero(w.mask)] : 0;
   if (first & kDeviceBit) return resolve<Space::Global>(w, in, reg, wide, offset, bytes, access);
   read_addresses(w, reg, wide, static_cast<u64>(offset), access);

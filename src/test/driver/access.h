@@ -5,7 +5,8 @@
 
 namespace standin {
 
-enum class Space : u8 { Global, Shared, Local, Param, Generic };
+// Parameter is .param by a name, Param by a register.
+enum class Space : u8 { Global, Shared, Local, Param, Parameter, Generic };
 
 // Host addresses of the lanes; those of inactive lanes repeat an active one's.
 struct Access {

@@ -111,18 +111,18 @@ void check_launch(const Kernel& k, const Grid& g) {
     refuse(format("a block of %u x %u x %u threads", g.block[0], g.block[1], g.block[2]));
   }
   if (k.max_threads > 0 && threads > static_cast<u64>(k.max_threads)) {
-    refuse(format("a block of %llu threads, .maxntid allows %d", static_cast<unsigned long long>(threads), k.max_threads));
+    refuse(format("a block of %u threads, .maxntid allows %d", static_cast<u32>(threads), k.max_threads));
   }
-  if (k.required_threads[0] > 0
-      && !(g.block[0] == static_cast<u32>(k.required_threads[0]) && g.block[1] == static_cast<u32>(k.required_threads[1])
-           && g.block[2] == static_cast<u32>(k.required_threads[2]))) {
+  const int* required = k.required_threads;
+  const auto as_required = [](u32 have, int want) { return have == static_cast<u32>(want); };
+  if (required[0] > 0 && !std::equal(g.block, g.block + 3, required, as_required)) {
     refuse(format("a block of %u x %u x %u threads, .reqntid says %d x %d x %d", g.block[0], g.block[1], g.block[2],
-                  k.required_threads[0], k.required_threads[1], k.required_threads[2]));
+                  required[0], required[1], required[2]));
   }
   const u32 allowed = static_cast<u32>(k.max_dynamic_shared);
   if (g.dynamic_shared > allowed) {
-    refuse(format("%u bytes of dynamic shared memory, %u are allowed (cuFuncSetAttribute 8 raises it)", g.dynamic_shared,
-                  allowed));
+    refuse(format("%u bytes of dynamic shared memory, %u are allowed (cuFuncSetAttribute 8 raises it)",
+                  g.dynamic_shared, allowed));
   }
   if (k.static_shared + g.dynamic_shared > static_cast<u32>(card().max_shared())) {
     refuse(format("%u + %u bytes of shared memory, the card has %d", k.static_shared, g.dynamic_shared,
@@ -241,7 +241,9 @@ std::function<void()> standin::kernel_work(State& s, void* function, const Grid&
   need(arguments != nullptr || k.parameters.empty(), "the kernel has parameters, kernelParams is null");
   auto parameters = std::make_shared<std::vector<u8>>(k.parameter_bytes + 16);
   for (size_t i = 0; i < k.parameters.size(); ++i) {
-    if (arguments[i] == nullptr) throw Fault(kInvalidValue, format("kernel %s: kernelParams[%zu] is null", k.name.c_str(), i));
+    if (arguments[i] == nullptr) {
+      throw Fault(kInvalidValue, format("kernel %s: kernelParams[%zu] is null", k.name.c_str(), i));
+    }
     std::memcpy(parameters->data() + k.parameters[i].offset, arguments[i], k.parameters[i].bytes);
   }
   return device_work([&k, grid, parameters] {

@@ -25,7 +25,8 @@ STANDIN_API void standin_reset() {
 }
 
 // A counter by name, -1 for an unknown one: launches, kernel:NAME, allocations, frees, live_allocations, bytes_in_use,
-// peak_bytes, to_device_bytes, to_host_bytes, synchronisations, graph_launches, warp_instructions, thread_instructions, faults.
+// peak_bytes, to_device_bytes, to_host_bytes, synchronisations, graph_launches, warp_instructions,
+// thread_instructions, faults.
 STANDIN_API long long standin_counter(const char* text) {
   State& s = state();
   const std::lock_guard lock(s.mutex);

@@ -70,6 +70,11 @@ class Decoder {
   // A new instruction of the current statement, guarded as it is; the reference holds until the next one.
   Instruction& emit(Handler op);
   Instruction& last() { return kernel_.code.back(); }
+  // The usual form: operand 0 is the destination, the others are the sources, with the bytes of their types (0 for a
+  // predicate), and there are no more.
+  Instruction& emit(Handler op, const Statement& s, int result, std::initializer_list<int> sources);
+  // Fails unless the statement has so many operands.
+  void takes(const Statement& s, size_t operands) const;
   void destination(const Operand& operand);
   void destination(u32 reg);
   // Appends the operand's registers (an immediate becomes a constant register); bytes of the type, 0 for a predicate.
@@ -93,8 +98,10 @@ class Decoder {
     u32 base;                  // a register of 4 or 8 bytes
     s64 offset;
     std::string_view space;    // of a symbol: shared, local, param, global, const; empty for a register
+    u64 value = 0;             // of a symbol
   };
   Address address(const Operand& operand);
+  u32 parameter_bytes() const { return kernel_.parameter_bytes; }
   u32 new_range() { return kernel_.ranges++; }
   // Wraps the last instruction to run under another rounding or flush-to-zero mode.
   void control_word(u32 mxcsr);

@@ -40,10 +40,11 @@ std::vector<Token> tokenize(std::string_view text) {
     } else if (word_char(c)) {
       const size_t start = i;
       // "::" belongs to a modifier (.shared::cta); a single colon ends a label.
-      while (i < n && (word_char(text[i]) || (text[i] == ':' && i + 2 < n && text[i + 1] == ':' && word_char(text[i + 2]))
-                       || (text[i] == ':' && text[i - 1] == ':'))) {
-        ++i;
-      }
+      const auto goes_on = [&] {
+        if (text[i] != ':') return word_char(text[i]);
+        return text[i - 1] == ':' || (i + 2 < n && text[i + 1] == ':' && word_char(text[i + 2]));
+      };
+      while (i < n && goes_on()) ++i;
       tokens.push_back({text.substr(start, i - start), line});
     } else {
       tokens.push_back({text.substr(i, 1), line});

@@ -42,12 +42,20 @@ void start_copy(Warp& w, const Instruction& in) {
   each_lane(mask, [&](int l) {
     copy.destination[l] = static_cast<u32>(to.at[l] - shared);
     copy.source[l] = copy.filled[l] != 0 ? reinterpret_cast<const u8*>(from.at[l]) : nullptr;
-    std::memset(reinterpret_cast<void*>(to.at[l]), 0xff, bytes);
+    void* place = reinterpret_cast<void*>(to.at[l]);
+    if (bytes == 16) std::memset(place, 0xff, 16);  // of a constant size: one store
+    else std::memset(place, 0xff, bytes);
   });
 }
 
 void commit(Warp& w, const Instruction&) {
   AsyncGroup group{w.mask, 0, {}};
+  const auto is_inside = [&](const AsyncCopy& copy) { return (copy.mask & ~w.mask) == 0; };
+  if (std::all_of(w.copies.begin(), w.copies.end(), is_inside)) {
+    group.copies.swap(w.copies);
+    w.async.push_back(std::move(group));
+    return;
+  }
   std::vector<AsyncCopy> rest;
   for (AsyncCopy& copy : w.copies) {
     const u32 inside = copy.mask & w.mask, outside = copy.mask & ~w.mask;
@@ -107,7 +115,7 @@ void copy(Decoder& d, Opcode& o, const Statement& s) {
   const bool cg = o.has("cg");
   o.ignore_starting_with("L2::");
   if (!cg && !o.has("ca")) d.fail("cp.async is .ca or .cg");
-  if (!(o.has("shared") || o.has("shared::cta")) || !o.has("global")) d.fail("cp.async goes from global to shared memory");
+  if (o.one_of({"shared", "shared::cta"}) < 0 || !o.has("global")) d.fail("cp.async goes from global to shared memory");
   const Decoder::Address to = d.address(s.operands.at(0)), from = d.address(s.operands.at(1));
   if (d.width_of(from.base) != 8) d.fail("a global address has 64 bits");
   u64 bytes = 0;

@@ -43,9 +43,10 @@ void atomic(Warp& w, const Instruction& in) {
   each_lane(w.mask, [&](int l) {
     Bits* place = reinterpret_cast<Bits*>(access.at[l]);
     const T bv = from_slot<T>(b[l]), cv = from_slot<T>(c[l]);
-    Bits old = __atomic_load_n(place, __ATOMIC_RELAXED);
-    while (!__atomic_compare_exchange_n(place, &old, std::bit_cast<Bits>(combined<T, Op>(std::bit_cast<T>(old), bv, cv)),
-                                        false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {}
+    Bits old = __atomic_load_n(place, __ATOMIC_RELAXED), next;
+    do {
+      next = std::bit_cast<Bits>(combined<T, Op>(std::bit_cast<T>(old), bv, cv));
+    } while (!__atomic_compare_exchange_n(place, &old, next, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST));
     if (d != nullptr) d[l] = to_slot<T>(std::bit_cast<T>(old));
   });
 }
@@ -65,6 +66,12 @@ void atomic_pair(Warp& w, const Instruction& in) {
     } while (!__atomic_compare_exchange_n(place, &old, next, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST));
     if (d != nullptr) d[l] = old;
   });
+}
+
+template <class H>
+Handler pair_by_space(Space space) {
+  return space == Space::Global ? atomic_pair<H, Space::Global>
+         : space == Space::Shared ? atomic_pair<H, Space::Shared> : atomic_pair<H, Space::Generic>;
 }
 
 template <class T, Rmw Op>
@@ -90,11 +97,8 @@ Handler pick(Decoder& d, Opcode& o, Type type, Space space) {
   const int op = o.one_of({"add", "min", "max", "and", "or", "xor", "exch", "cas", "inc", "dec"});
   if (type == Type::F16x2 || type == Type::BF16x2) {
     o.has("noftz");
-    const bool f16 = type == Type::F16x2;
     if (op != 0) return nullptr;
-    if (space == Space::Global) return f16 ? atomic_pair<F16, Space::Global> : atomic_pair<Bf16, Space::Global>;
-    if (space == Space::Shared) return f16 ? atomic_pair<F16, Space::Shared> : atomic_pair<Bf16, Space::Shared>;
-    return nullptr;
+    return type == Type::F16x2 ? pair_by_space<F16>(space) : pair_by_space<Bf16>(space);
   }
   switch (op) {
     case 0: return by_type<Rmw::Add>(type, space);

@@ -175,6 +175,7 @@ u32 widened(Decoder& d, const Operand& operand, Type type) {
 void compare(Decoder& d, Opcode& o, const Statement& s, Type type, bool into_temporary) {
   const int boolean = o.one_of({"and", "or", "xor"}) + 1;
   o.has("ftz");
+  d.takes(s, boolean > 0 ? 4 : 3);
   const bool combined = boolean > 0 || s.operands.at(0).words.size() > 1;
   u32 a, b, c = 0;
   if (type == Type::F16 || type == Type::BF16) {
@@ -215,6 +216,7 @@ void register_compare(Registry& registry) {
     d.source(p);
   };
   registry["selp"] = [](Decoder& d, Opcode& o, const Statement& s) {
+    d.takes(s, 4);
     const int bytes = bytes_of(o.type());
     const u32 p = d.predicate(s.operands.at(3).words[0]);
     d.emit(bytes == 8 ? select<u64> : select<u32>);
@@ -227,13 +229,9 @@ void register_compare(Registry& registry) {
     o.has("ftz");
     const Type by = o.type(0);
     const int bytes = bytes_of(o.type(1));
-    const bool wide = bytes == 8;
-    d.emit(by == Type::S32 ? (wide ? select_sign<u64, s32> : select_sign<u32, s32>)
-           : by == Type::F32 ? (wide ? select_sign<u64, float> : select_sign<u32, float>) : nullptr);
-    d.destination(s.operands.at(0));
-    d.source(s.operands.at(1), bytes);
-    d.source(s.operands.at(2), bytes);
-    d.source(s.operands.at(3), 4);
+    const Handler by_integer = bytes == 8 ? select_sign<u64, s32> : select_sign<u32, s32>;
+    const Handler by_float = bytes == 8 ? select_sign<u64, float> : select_sign<u32, float>;
+    d.emit(by == Type::S32 ? by_integer : by == Type::F32 ? by_float : nullptr, s, bytes, {bytes, bytes, 4});
   };
   registry["testp"] = [](Decoder& d, Opcode& o, const Statement& s) {
     const Type type = o.type();
@@ -247,9 +245,7 @@ void register_compare(Registry& registry) {
       case 5: op = pick_test<kSubnormal>(type); break;
       default: break;
     }
-    d.emit(op);
-    d.destination(s.operands.at(0));
-    d.source(s.operands.at(1), bytes_of(type));
+    d.emit(op, s, 0, {bytes_of(type)});
   };
 }
 

@@ -130,15 +130,13 @@ constexpr auto kTruncateF16 = [](float a) {
 };
 constexpr auto kOdd = [](double a) { return to_odd(a); };
 // tf32: 10 bits of mantissa; rna rounds halves away from zero.
-constexpr auto kTf32Away = [](float a) {
+inline float to_tf32(float a, u32 half) {
   const u32 bits = std::bit_cast<u32>(a);
-  return std::bit_cast<float>(a != a ? 0x7fffffffu : (bits & 0x7f800000) == 0x7f800000 ? bits : (bits + 0x1000) & ~0x1fffu);
-};
-constexpr auto kTf32Even = [](float a) {
-  const u32 bits = std::bit_cast<u32>(a);
-  return std::bit_cast<float>(a != a ? 0x7fffffffu : (bits & 0x7f800000) == 0x7f800000 ? bits
-                              : (bits + 0xfff + (bits >> 13 & 1)) & ~0x1fffu);
-};
+  const bool finite = (bits & 0x7f800000) != 0x7f800000;
+  return std::bit_cast<float>(a != a ? 0x7fffffffu : finite ? (bits + half) & ~0x1fffu : bits);
+}
+constexpr auto kTf32Away = [](float a) { return to_tf32(a, 0x1000); };
+constexpr auto kTf32Even = [](float a) { return to_tf32(a, 0xfff + (std::bit_cast<u32>(a) >> 13 & 1)); };
 
 template <class H>
 void narrow_pair(Warp& w, const Instruction& in) {
@@ -222,10 +220,9 @@ class Conversion {
   void pair() {
     if (float_mode_ != 0) d_.fail("cvt to two 16-bit floats rounds .rn");
     const bool bf16 = to_ == Type::BF16x2;
-    d_.emit(relu_ ? (bf16 ? narrow_pair_relu<Bf16> : narrow_pair_relu<F16>) : bf16 ? narrow_pair<Bf16> : narrow_pair<F16>);
-    d_.destination(s_.operands[0]);
-    d_.source(s_.operands.at(1), 4);
-    d_.source(s_.operands.at(2), 4);
+    const Handler plain = bf16 ? narrow_pair<Bf16> : narrow_pair<F16>;
+    const Handler relu = bf16 ? narrow_pair_relu<Bf16> : narrow_pair_relu<F16>;
+    d_.emit(relu_ ? relu : plain, s_, 4, {4, 4});
   }
 
   void float_to_integer(u32 a) {

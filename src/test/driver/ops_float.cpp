@@ -112,13 +112,14 @@ u32 rounding(Opcode& o) {
 }
 
 // Operation, rounding, flush and saturation of one instruction.
-void emit(Decoder& d, Opcode& o, const Statement& s, Handler op, bool rounds) {
+void emit(Decoder& d, Opcode& o, const Statement& s, Handler op, int sources, bool rounds) {
   const Type type = o.type();
+  const int bytes = bytes_of(type);
   u32 mode = rounds ? rounding(o) : kRoundNearest;
   if (o.has("ftz")) mode |= kFlush;
-  d.emit(op);
-  d.destination(s.operands.at(0));
-  for (size_t i = 1; i < s.operands.size(); ++i) d.source(s.operands[i], bytes_of(type));
+  if (sources == 1) d.emit(op, s, bytes, {bytes});
+  if (sources == 2) d.emit(op, s, bytes, {bytes, bytes});
+  if (sources == 3) d.emit(op, s, bytes, {bytes, bytes, bytes});
   if (mode != kRoundNearest && op != nullptr) d.control_word(mode);
   if (o.has("sat")) {
     const u32 result = d.last().dst[0];
@@ -129,46 +130,46 @@ void emit(Decoder& d, Opcode& o, const Statement& s, Handler op, bool rounds) {
 }
 
 // An opcode that integers, halves and floats share.
-template <auto Pick>
+template <int Sources, auto Pick>
 void shared(Decoder& d, Opcode& o, const Statement& s) {
   if (decode_integer(d, o, s) || decode_half(d, o, s)) return;
-  emit(d, o, s, Pick(o, o.type()), true);
+  emit(d, o, s, Pick(o, o.type()), Sources, true);
 }
 
 template <auto F>
 void approximate(Decoder& d, Opcode& o, const Statement& s) {
   if (decode_half(d, o, s)) return;
   o.has("approx");
-  emit(d, o, s, o.type() == Type::F32 ? unary<float, F> : nullptr, false);
+  emit(d, o, s, o.type() == Type::F32 ? unary<float, F> : nullptr, 1, false);
 }
 
 template <auto F>
 void root(Decoder& d, Opcode& o, const Statement& s) {
   o.has("approx");
-  emit(d, o, s, one<F>(o.type()), true);
+  emit(d, o, s, one<F>(o.type()), 1, true);
 }
 
 }  // namespace
 
 void register_float(Registry& registry) {
-  registry["add"] = shared<[](Opcode&, Type t) { return two<kAdd>(t); }>;
-  registry["sub"] = shared<[](Opcode&, Type t) { return two<kSub>(t); }>;
-  registry["mul"] = shared<[](Opcode&, Type t) { return two<kMul>(t); }>;
-  registry["div"] = shared<[](Opcode& o, Type t) {
+  registry["add"] = shared<2, [](Opcode&, Type t) { return two<kAdd>(t); }>;
+  registry["sub"] = shared<2, [](Opcode&, Type t) { return two<kSub>(t); }>;
+  registry["mul"] = shared<2, [](Opcode&, Type t) { return two<kMul>(t); }>;
+  registry["div"] = shared<2, [](Opcode& o, Type t) {
     o.one_of({"full", "approx"});
     return two<kDiv>(t);
   }>;
-  registry["min"] = shared<[](Opcode& o, Type t) { return o.has("NaN") ? two<kMinNan>(t) : two<kMin>(t); }>;
-  registry["max"] = shared<[](Opcode& o, Type t) { return o.has("NaN") ? two<kMaxNan>(t) : two<kMax>(t); }>;
-  registry["neg"] = shared<[](Opcode&, Type t) { return one<kNegate>(t); }>;
-  registry["abs"] = shared<[](Opcode&, Type t) { return one<kAbs>(t); }>;
-  const Decode fma = shared<[](Opcode&, Type t) -> Handler {
+  registry["min"] = shared<2, [](Opcode& o, Type t) { return o.has("NaN") ? two<kMinNan>(t) : two<kMin>(t); }>;
+  registry["max"] = shared<2, [](Opcode& o, Type t) { return o.has("NaN") ? two<kMaxNan>(t) : two<kMax>(t); }>;
+  registry["neg"] = shared<1, [](Opcode&, Type t) { return one<kNegate>(t); }>;
+  registry["abs"] = shared<1, [](Opcode&, Type t) { return one<kAbs>(t); }>;
+  const Decode fma = shared<3, [](Opcode&, Type t) -> Handler {
     return t == Type::F32 ? ternary<float, kFma> : t == Type::F64 ? ternary<double, kFma> : nullptr;
   }>;
   registry["fma"] = fma;
   registry["mad"] = fma;
   registry["copysign"] = [](Decoder& d, Opcode& o, const Statement& s) {
-    emit(d, o, s, two<kCopySign>(o.type()), false);
+    emit(d, o, s, two<kCopySign>(o.type()), 2, false);
   };
   registry["sqrt"] = root<kSqrt>;
   registry["rcp"] = root<kReciprocal>;
@@ -181,7 +182,7 @@ void register_float(Registry& registry) {
     if (decode_half(d, o, s)) return;
     o.has("approx");
     // .ftz flushes a subnormal argument to 0, and 2^0 = 2^subnormal = 1; only subnormal results differ.
-    emit(d, o, s, o.type() == Type::F32 ? unary<float, kExp2> : nullptr, false);
+    emit(d, o, s, o.type() == Type::F32 ? unary<float, kExp2> : nullptr, 1, false);
   };
 }
 

@@ -19,7 +19,7 @@ constexpr auto kFmaRelu = [](float a, float b, float c) {
   return r > 0 || r != r ? r : 0.f;
 };
 constexpr auto kMin = [](float a, float b) {
-  return b != b ? a : a == b ? (std::signbit(a) ? a : b) : a < b ? a : b == b && a != a ? b : b;
+  return b != b ? a : a == b ? (std::signbit(a) ? a : b) : a < b ? a : b;
 };
 constexpr auto kMax = [](float a, float b) {
   return b != b ? a : a == b ? (std::signbit(a) ? b : a) : a > b ? a : b;
@@ -115,6 +115,7 @@ bool decode_half(Decoder& d, Opcode& o, const Statement& s) {
   if (type != Type::F16 && type != Type::F16x2 && type != Type::BF16 && type != Type::BF16x2) return false;
   const std::string_view base = o.base();
   const bool pair = type == Type::F16x2 || type == Type::BF16x2;
+  const bool unary = base == "neg" || base == "abs" || base == "ex2" || base == "tanh";
   const bool nan = o.has("NaN");
   o.has("rn");
   Handler op = nullptr;
@@ -131,9 +132,10 @@ bool decode_half(Decoder& d, Opcode& o, const Statement& s) {
     o.has("ftz");
     op = base == "ex2" ? pick_one<kExp2>(type) : pick_one<kTanh>(type);
   }
-  d.emit(op).detail = pair ? 0x80008000u : 0x8000u;
-  d.destination(s.operands.at(0));
-  for (size_t i = 1; i < s.operands.size(); ++i) d.source(s.operands[i], pair ? 4 : 2);
+  const int bytes = pair ? 4 : 2;
+  Instruction& in = base == "fma" ? d.emit(op, s, bytes, {bytes, bytes, bytes})
+                    : unary ? d.emit(op, s, bytes, {bytes}) : d.emit(op, s, bytes, {bytes, bytes});
+  in.detail = pair ? 0x80008000u : 0x8000u;
   return true;
 }
 

@@ -12,8 +12,13 @@ constexpr auto kMul = [](auto a, auto b) { return a * b; };
 constexpr auto kMad = [](auto a, auto b, auto c) { return a * b + c; };
 constexpr auto kMin = [](auto a, auto b) { return a < b ? a : b; };
 constexpr auto kMax = [](auto a, auto b) { return a > b ? a : b; };
-constexpr auto kNegate = [](auto a) { return decltype(a)(0) - a; };
-constexpr auto kAbs = [](auto a) { return a < 0 ? decltype(a)(0) - a : a; };
+template <class T>
+constexpr T minus(T a) {
+  using Unsigned = std::make_unsigned_t<T>;
+  return static_cast<T>(Unsigned(0) - static_cast<Unsigned>(a));
+}
+constexpr auto kNegate = [](auto a) { return minus(a); };
+constexpr auto kAbs = [](auto a) { return a < 0 ? minus(a) : a; };
 constexpr auto kAddSaturate = [](s32 a, s32 b) {
   const s64 sum = static_cast<s64>(a) + b;
   return static_cast<s32>(sum < INT32_MIN ? INT32_MIN : sum > INT32_MAX ? INT32_MAX : sum);
@@ -28,7 +33,7 @@ constexpr auto kDivide = [](auto a, auto b) {
   using T = decltype(a);
   if (b == 0) return static_cast<T>(~T(0));
   if constexpr (std::is_signed_v<T>) {
-    if (b == T(-1)) return static_cast<T>(std::make_unsigned_t<T>(0) - static_cast<std::make_unsigned_t<T>>(a));
+    if (b == T(-1)) return minus(a);
   }
   return static_cast<T>(a / b);
 };
@@ -110,16 +115,57 @@ Handler by_type(Type type) {
   }
 }
 
-void emit_sources(Decoder& d, const Statement& s, Handler op, Type type) {
-  d.emit(op);
-  d.destination(s.operands.at(0));
-  for (size_t i = 1; i < s.operands.size(); ++i) d.source(s.operands[i], bytes_of(type));
+// The instance of a three-operand operation whose result does not depend on the sign.
+template <auto F>
+Handler three_by_bits(Type type) {
+  switch (bytes_of(type)) {
+    case 2: return ternary<u16, F>;
+    case 4: return ternary<u32, F>;
+    case 8: return ternary<u64, F>;
+    default: return nullptr;
+  }
+}
+template <auto F>
+Handler one_by_sign(Type type) {
+  switch (bytes_of(type)) {
+    case 2: return unary<s16, F>;
+    case 4: return unary<s32, F>;
+    case 8: return unary<s64, F>;
+    default: return nullptr;
+  }
+}
+Handler high_sum(Type type) {
+  switch (type) {
+    case Type::U32: return ternary<u32, kHighAdd>;
+    case Type::S32: return ternary<s32, kHighAdd>;
+    case Type::U64: return ternary<u64, kHighAdd>;
+    case Type::S64: return ternary<s64, kHighAdd>;
+    default: return nullptr;
+  }
+}
+template <bool Add>
+Handler wide_by_type(Type type) {
+  switch (type) {
+    case Type::U16: return wide<u16, Add>;
+    case Type::S16: return wide<s16, Add>;
+    case Type::U32: return wide<u32, Add>;
+    case Type::S32: return wide<s32, Add>;
+    default: return nullptr;
+  }
 }
 
-template <auto F>
-void plain(Decoder& d, Opcode& o, const Statement& s) {
-  const Type type = o.type();
-  emit_sources(d, s, by_type<F>(type), type);
+// mul and mad: .wide, .hi, or the low half.
+void product(Decoder& d, Opcode& o, const Statement& s, Type type, bool add) {
+  const int bytes = bytes_of(type);
+  if (o.has("wide")) {
+    if (add) d.emit(wide_by_type<true>(type), s, 2 * bytes, {bytes, bytes, 2 * bytes});
+    else d.emit(wide_by_type<false>(type), s, 2 * bytes, {bytes, bytes});
+    return;
+  }
+  const bool high = o.has("hi");
+  o.has("lo");
+  if (add) d.emit(high ? high_sum(type) : three_by_bits<kMad>(type), s, bytes, {bytes, bytes, bytes});
+  else d.emit(high ? by_type<kHigh>(type) : by_bits<kMul>(type), s, bytes, {bytes, bytes});
 }
 
 }  // namespace
@@ -129,49 +175,25 @@ bool decode_integer(Decoder& d, Opcode& o, const Statement& s) {
   const Type type = o.type();
   if (is_float(type) || type == Type::None) return false;
   const std::string_view base = o.base();
+  const int bytes = bytes_of(type);
+  const auto two = [&](Handler op) { d.emit(op, s, bytes, {bytes, bytes}); };
   if (base == "add" || base == "sub") {
     const bool add = base == "add";
     Handler op = add ? by_bits<kAdd>(type) : by_bits<kSub>(type);
     if (o.has("sat")) op = type != Type::S32 ? nullptr : add ? binary<s32, kAddSaturate> : binary<s32, kSubSaturate>;
-    emit_sources(d, s, op, type);
+    two(op);
   } else if (base == "mul" || base == "mad") {
-    const bool mad = base == "mad";
-    if (o.has("wide")) {
-      Handler op = nullptr;
-      if (type == Type::U16) op = mad ? wide<u16, true> : wide<u16, false>;
-      if (type == Type::S16) op = mad ? wide<s16, true> : wide<s16, false>;
-      if (type == Type::U32) op = mad ? wide<u32, true> : wide<u32, false>;
-      if (type == Type::S32) op = mad ? wide<s32, true> : wide<s32, false>;
-      d.emit(op);
-      d.destination(s.operands.at(0));
-      d.source(s.operands.at(1), bytes_of(type));
-      d.source(s.operands.at(2), bytes_of(type));
-      if (mad) d.source(s.operands.at(3), 2 * bytes_of(type));
-    } else if (o.has("hi")) {
-      Handler op = by_type<kHigh>(type);
-      if (mad) {
-        op = type == Type::U32 ? ternary<u32, kHighAdd> : type == Type::S32 ? ternary<s32, kHighAdd>
-             : type == Type::U64 ? ternary<u64, kHighAdd> : type == Type::S64 ? ternary<s64, kHighAdd> : nullptr;
-      }
-      emit_sources(d, s, op, type);
-    } else {
-      o.has("lo");
-      Handler op = by_bits<kMul>(type);
-      if (mad) op = bytes_of(type) == 2 ? ternary<u16, kMad> : bytes_of(type) == 8 ? ternary<u64, kMad> : ternary<u32, kMad>;
-      emit_sources(d, s, op, type);
-    }
+    product(d, o, s, type, base == "mad");
   } else if (base == "min") {
-    emit_sources(d, s, by_type<kMin>(type), type);
+    two(by_type<kMin>(type));
   } else if (base == "max") {
-    emit_sources(d, s, by_type<kMax>(type), type);
-  } else if (base == "neg") {
-    emit_sources(d, s, bytes_of(type) == 2 ? unary<u16, kNegate> : bytes_of(type) == 8 ? unary<u64, kNegate>
-                 : unary<u32, kNegate>, type);
-  } else if (base == "abs") {
-    emit_sources(d, s, bytes_of(type) == 2 ? unary<s16, kAbs> : bytes_of(type) == 8 ? unary<s64, kAbs>
-                 : unary<s32, kAbs>, type);
+    two(by_type<kMax>(type));
   } else if (base == "div") {
-    emit_sources(d, s, by_type<kDivide>(type), type);
+    two(by_type<kDivide>(type));
+  } else if (base == "neg") {
+    d.emit(one_by_sign<kNegate>(type), s, bytes, {bytes});
+  } else if (base == "abs") {
+    d.emit(one_by_sign<kAbs>(type), s, bytes, {bytes});
   } else {
     return false;
   }
@@ -179,20 +201,23 @@ bool decode_integer(Decoder& d, Opcode& o, const Statement& s) {
 }
 
 void register_integer(Registry& registry) {
-  registry["rem"] = plain<kRemainder>;
+  registry["rem"] = [](Decoder& d, Opcode& o, const Statement& s) {
+    const Type type = o.type();
+    d.emit(by_type<kRemainder>(type), s, bytes_of(type), {bytes_of(type), bytes_of(type)});
+  };
   registry["mul24"] = [](Decoder& d, Opcode& o, const Statement& s) {
     o.has("lo");
-    const Type type = o.type();
-    emit_sources(d, s, type == Type::U32 ? binary<u32, kMul24> : nullptr, type);
+    d.emit(o.type() == Type::U32 ? binary<u32, kMul24> : nullptr, s, 4, {4, 4});
   };
   registry["sad"] = [](Decoder& d, Opcode& o, const Statement& s) {
     const Type type = o.type();
-    emit_sources(d, s, type == Type::S32 ? ternary<s32, kSad> : type == Type::U32 ? ternary<u32, kSad> : nullptr, type);
+    const Handler op = type == Type::S32 ? ternary<s32, kSad> : type == Type::U32 ? ternary<u32, kSad> : nullptr;
+    d.emit(op, s, 4, {4, 4, 4});
   };
   registry["dp4a"] = [](Decoder& d, Opcode& o, const Statement& s) {
     const bool signed_b = o.type(0) == Type::S32, signed_a = o.type(1) == Type::S32;
-    emit_sources(d, s, signed_a ? (signed_b ? dot4<s8, s8> : dot4<s8, u8>) : (signed_b ? dot4<u8, s8> : dot4<u8, u8>),
-                 Type::B32);
+    d.emit(signed_a ? (signed_b ? dot4<s8, s8> : dot4<s8, u8>) : (signed_b ? dot4<u8, s8> : dot4<u8, u8>), s, 4,
+           {4, 4, 4});
   };
 }
 

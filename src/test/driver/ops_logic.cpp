@@ -24,7 +24,8 @@ void shift_left(Warp& w, const Instruction& in) {
   constexpr u32 bits = 8 * sizeof(T);
 #pragma GCC ivdep
   for (int l = 0; l < kLanes; ++l) {
-    d[l] = n[l] >= bits ? 0 : to_slot<T>(static_cast<T>(static_cast<std::make_unsigned_t<T>>(a[l]) << (n[l] & (bits - 1))));
+    const T shifted = static_cast<T>(static_cast<T>(a[l]) << (n[l] & (bits - 1)));
+    d[l] = n[l] < bits ? shifted : 0;
   }
 }
 template <class T>
@@ -146,35 +147,23 @@ constexpr auto kFind = [](auto a) {
 template <auto F>
 void two(Decoder& d, Opcode& o, const Statement& s) {
   const Type type = o.type();
-  const int bytes = type == Type::Pred ? 0 : bytes_of(type);
-  if (bytes == 0) {
-    const u32 left = d.predicate(s.operands.at(1).words[0]);
-    const u32 right = d.predicate(s.operands.at(2).words[0]);
-    d.emit(predicates<F>);
-    d.destination(s.operands.at(0));
-    d.source(left);
-    d.source(right);
+  const int bytes = bytes_of(type);
+  if (type != Type::Pred) {
+    d.emit(bytes == 2 ? binary<u16, F> : bytes == 4 ? binary<u32, F> : binary<u64, F>, s, bytes, {bytes, bytes});
     return;
   }
-  d.emit(bytes == 2 ? binary<u16, F> : bytes == 4 ? binary<u32, F> : binary<u64, F>);
-  d.destination(s.operands.at(0));
-  d.source(s.operands.at(1), bytes);
-  d.source(s.operands.at(2), bytes);
+  d.takes(s, 3);
+  const u32 left = d.predicate(s.operands[1].words[0]), right = d.predicate(s.operands[2].words[0]);
+  d.emit(predicates<F>);
+  d.destination(s.operands[0]);
+  d.source(left);
+  d.source(right);
 }
 
-template <class T>
-void shift(Decoder& d, const Statement& s, Handler op) {
-  d.emit(op);
-  d.destination(s.operands.at(0));
-  d.source(s.operands.at(1), sizeof(T));
-  d.source(s.operands.at(2), 4);
-}
-
+// popc, clz, bfind: a count of 32 bits of a word or a double word.
 void counts(Decoder& d, Opcode& o, const Statement& s, Handler narrow, Handler wide) {
-  const Type type = o.type();
-  d.emit(bytes_of(type) == 8 ? wide : narrow);
-  d.destination(s.operands.at(0));
-  d.source(s.operands.at(1), bytes_of(type));
+  const int bytes = bytes_of(o.type());
+  d.emit(bytes == 8 ? wide : narrow, s, 4, {bytes});
 }
 
 }  // namespace
@@ -197,67 +186,52 @@ void register_logic(Registry& registry) {
   registry["not"] = [](Decoder& d, Opcode& o, const Statement& s) {
     const Type type = o.type();
     const int bytes = type == Type::Pred ? 0 : bytes_of(type);
-    d.emit(bytes == 0 ? predicate_not : bytes == 2 ? unary<u16, kNot> : bytes == 4 ? unary<u32, kNot> : unary<u64, kNot>);
-    d.destination(s.operands.at(0));
-    d.source(s.operands.at(1), bytes);
+    const Handler word = bytes == 2 ? unary<u16, kNot> : bytes == 4 ? unary<u32, kNot> : unary<u64, kNot>;
+    d.emit(bytes == 0 ? predicate_not : word, s, bytes, {bytes});
   };
   registry["shl"] = [](Decoder& d, Opcode& o, const Statement& s) {
-    switch (bytes_of(o.type())) {
-      case 2: return shift<u16>(d, s, shift_left<u16>);
-      case 8: return shift<u64>(d, s, shift_left<u64>);
-      default: return shift<u32>(d, s, shift_left<u32>);
-    }
+    const int bytes = bytes_of(o.type());
+    const Handler op = bytes == 2 ? shift_left<u16> : bytes == 8 ? shift_left<u64> : shift_left<u32>;
+    d.emit(op, s, bytes, {bytes, 4});
   };
   registry["shr"] = [](Decoder& d, Opcode& o, const Statement& s) {
-    switch (o.type()) {
-      case Type::S16: return shift<s16>(d, s, shift_right<s16>);
-      case Type::S32: return shift<s32>(d, s, shift_right<s32>);
-      case Type::S64: return shift<s64>(d, s, shift_right<s64>);
-      case Type::U16: case Type::B16: return shift<u16>(d, s, shift_right<u16>);
-      case Type::U64: case Type::B64: return shift<u64>(d, s, shift_right<u64>);
-      default: return shift<u32>(d, s, shift_right<u32>);
-    }
+    const Type type = o.type();
+    const int bytes = bytes_of(type);
+    const Handler plain = bytes == 2 ? shift_right<u16> : bytes == 8 ? shift_right<u64> : shift_right<u32>;
+    const Handler sign = bytes == 2 ? shift_right<s16> : bytes == 8 ? shift_right<s64> : shift_right<s32>;
+    d.emit(is_signed(type) ? sign : plain, s, bytes, {bytes, 4});
   };
   registry["shf"] = [](Decoder& d, Opcode& o, const Statement& s) {
     const bool left = o.has("l"), clamp = o.has("clamp");
     o.has("r");
     o.has("wrap");
     o.type();
-    d.emit(left ? (clamp ? funnel<true, true> : funnel<true, false>) : clamp ? funnel<false, true> : funnel<false, false>);
-    d.destination(s.operands.at(0));
-    for (size_t i = 1; i < 4; ++i) d.source(s.operands.at(i), 4);
+    const Handler op = left ? (clamp ? funnel<true, true> : funnel<true, false>)
+                            : (clamp ? funnel<false, true> : funnel<false, false>);
+    d.emit(op, s, 4, {4, 4, 4});
   };
   registry["lop3"] = [](Decoder& d, Opcode& o, const Statement& s) {
     o.type();
+    d.takes(s, 5);
     u64 table = 0;
-    if (!literal(s.operands.at(4).words[0].text, false, 4, table)) d.fail("lop3 wants a constant table");
+    if (!literal(s.operands[4].words[0].text, false, 4, table)) d.fail("lop3 wants a constant table");
     d.emit(lop3).detail = static_cast<u32>(table);
-    d.destination(s.operands.at(0));
-    for (size_t i = 1; i < 4; ++i) d.source(s.operands.at(i), 4);
+    d.destination(s.operands[0]);
+    for (size_t i = 1; i < 4; ++i) d.source(s.operands[i], 4);
   };
   registry["prmt"] = [](Decoder& d, Opcode& o, const Statement& s) {
     o.type();
-    d.emit(permute);
-    d.destination(s.operands.at(0));
-    for (size_t i = 1; i < 4; ++i) d.source(s.operands.at(i), 4);
+    d.emit(permute, s, 4, {4, 4, 4});
   };
   registry["bfe"] = [](Decoder& d, Opcode& o, const Statement& s) {
     const Type type = o.type();
-    d.emit(type == Type::S32 ? extract<s32> : type == Type::U32 ? extract<u32> : type == Type::S64 ? extract<s64>
-           : type == Type::U64 ? extract<u64> : nullptr);
-    d.destination(s.operands.at(0));
-    d.source(s.operands.at(1), bytes_of(type));
-    d.source(s.operands.at(2), 4);
-    d.source(s.operands.at(3), 4);
+    const int bytes = bytes_of(type);
+    const Handler plain = bytes == 8 ? extract<u64> : extract<u32>, sign = bytes == 8 ? extract<s64> : extract<s32>;
+    d.emit(is_signed(type) ? sign : plain, s, bytes, {bytes, 4, 4});
   };
   registry["bfi"] = [](Decoder& d, Opcode& o, const Statement& s) {
     const int bytes = bytes_of(o.type());
-    d.emit(bytes == 8 ? insert<u64> : insert<u32>);
-    d.destination(s.operands.at(0));
-    d.source(s.operands.at(1), bytes);
-    d.source(s.operands.at(2), bytes);
-    d.source(s.operands.at(3), 4);
-    d.source(s.operands.at(4), 4);
+    d.emit(bytes == 8 ? insert<u64> : insert<u32>, s, bytes, {bytes, bytes, 4, 4});
   };
   registry["popc"] = [](Decoder& d, Opcode& o, const Statement& s) {
     counts(d, o, s, convert<u32, u32, kCount>, convert<u32, u64, kCount>);
@@ -266,7 +240,8 @@ void register_logic(Registry& registry) {
     counts(d, o, s, convert<u32, u32, kLeading>, convert<u32, u64, kLeading>);
   };
   registry["brev"] = [](Decoder& d, Opcode& o, const Statement& s) {
-    counts(d, o, s, unary<u32, kReverse>, unary<u64, kReverse>);
+    const int bytes = bytes_of(o.type());
+    d.emit(bytes == 8 ? unary<u64, kReverse> : unary<u32, kReverse>, s, bytes, {bytes});
   };
   registry["bfind"] = [](Decoder& d, Opcode& o, const Statement& s) {
     const bool sign = is_signed(o.type());

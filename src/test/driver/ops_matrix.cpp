@@ -1,4 +1,4 @@
-// ldmatrix, stmatrix and mma.sync.
+// ldmatrix and mma.sync.
 //
 // Fragments. In a register of 32 words lane l holds row l/4, columns 2(l%4) and 2(l%4)+1 of an 8x8 tile of 16-bit
 // values: the 32 words are the tile in row-major order. B's tile lies transposed (its words are columns of B), and an

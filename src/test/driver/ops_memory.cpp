@@ -1,4 +1,6 @@
 // ld and st: all spaces, vectors of up to 16 bytes a lane. Cache hints say nothing here.
+#include <algorithm>
+
 #include "access.h"
 #include "decoder.h"
 
@@ -103,6 +105,16 @@ void store(Warp& w, const Instruction& in) {
   scatter<T, N>(w, in, access);
 }
 
+// A parameter by its name: the same for every thread, and checked when it was decoded.
+template <class T, int N>
+void load_parameter(Warp& w, const Instruction& in) {
+  const u64 from = reinterpret_cast<u64>(w.block->parameters) + static_cast<u64>(in.offset);
+  for (int i = 0; i < N; ++i) {
+    const T value = read_at<T>(from + static_cast<u64>(i) * sizeof(T));
+    std::fill_n(w.lanes<Slot<T>>(in.dst[i]), kLanes, to_slot<T>(value));
+  }
+}
+
 template <bool Load, class T, int N>
 Handler by_space(Space space) {
   switch (space) {
@@ -110,6 +122,7 @@ Handler by_space(Space space) {
     case Space::Shared: return Load ? load<T, N, Space::Shared> : store<T, N, Space::Shared>;
     case Space::Local: return Load ? load<T, N, Space::Local> : store<T, N, Space::Local>;
     case Space::Param: return Load ? load<T, N, Space::Param> : nullptr;
+    case Space::Parameter: return Load ? load_parameter<T, N> : nullptr;
     default: return Load ? load<T, N, Space::Generic> : store<T, N, Space::Generic>;
   }
 }
@@ -160,7 +173,9 @@ void skip_hints(Opcode& o) {
 Space space_of(Opcode& o, const Decoder::Address& address) {
   const bool param = o.one_of({"param", "param::entry", "param::func"}) >= 0;
   const int named = o.one_of({"global", "shared", "shared::cta", "local", "const"});
-  if (param) return address.space == "local" ? Space::Local : Space::Param;
+  if (param) {
+    return address.space == "local" ? Space::Local : address.space == "param" ? Space::Parameter : Space::Param;
+  }
   switch (named) {
     case 0: case 4: return Space::Global;
     case 1: case 2: return Space::Shared;
@@ -184,8 +199,15 @@ void ld(Decoder& d, Opcode& o, const Statement& s) {
   if (static_cast<int>(to.words.size()) != count) d.fail("the vector has the wrong number of registers");
   std::vector<std::pair<u32, u32>> extended;
   Instruction& in = d.emit(pick<true>(type, count, space));
-  in.alu = space == Space::Param;
+  in.alu = space == Space::Param || space == Space::Parameter;
   in.offset = address.offset;
+  if (space == Space::Parameter) {
+    in.offset += static_cast<s64>(address.value);
+    const s64 bytes = count * bytes_of(type);
+    if (in.offset < 0 || in.offset + bytes > d.parameter_bytes() || in.offset % bytes != 0) {
+      d.fail("no parameter of " + std::to_string(bytes) + " bytes lies here");
+    }
+  }
   in.detail = d.width_of(address.base) == 8;
   in.range = d.new_range();
   for (const Word& word : to.words) {

@@ -58,6 +58,7 @@ constexpr auto kAdd = [](u64 a, u64 b) { return a + b; };
 constexpr auto kSub = [](u64 a, u64 b) { return a - b; };
 
 void mov(Decoder& d, Opcode& o, const Statement& s) {
+  d.takes(s, 2);
   const Type type = o.type();
   const Operand& to = s.operands.at(0);
   const Operand& from = s.operands.at(1);
@@ -110,10 +111,10 @@ void register_move(Registry& registry) {
   registry["mov"] = mov;
   registry["cvta"] = cvta;
   registry["isspacep"] = [](Decoder& d, Opcode& o, const Statement& s) {
+    static constexpr Handler spaces[] = {in_window<0>, in_window<kSharedWindow>, in_window<kSharedWindow>,
+                                         in_window<kLocalWindow>};
     const int space = o.one_of({"global", "shared", "shared::cta", "local"});
-    d.emit(space == 0 ? in_window<0> : space == 3 ? in_window<kLocalWindow> : space > 0 ? in_window<kSharedWindow> : nullptr);
-    d.destination(s.operands.at(0));
-    d.source(s.operands.at(1), 8);
+    d.emit(space < 0 ? nullptr : spaces[space], s, 0, {8});
   };
 }
 

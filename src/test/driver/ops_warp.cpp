@@ -11,6 +11,9 @@ namespace {
 // Every active lane names itself and exactly the lanes that are here.
 void check_members(Warp& w, const Instruction& in) {
   const u32* members = w.lanes<u32>(in.src[in.sources - 1]);
+  u32 differs = 0;
+  for (int l = 0; l < kLanes; ++l) differs |= members[l] ^ w.mask;
+  if (differs == 0) return;
   each_lane(w.mask, [&](int l) {
     if (!(members[l] >> l & 1)) {
       fault(w, in, l, kIllegalInstruction, format("the member mask 0x%08x does not name the lane itself", members[l]));
@@ -153,6 +156,7 @@ Instruction& together(Decoder& d, Handler op) {
 
 void shfl(Decoder& d, Opcode& o, const Statement& s) {
   if (!o.has("sync")) d.fail("shfl without .sync does not exist since sm_70");
+  d.takes(s, 5);
   o.type();
   static constexpr Handler modes[] = {shuffle<Shuffle::Up>, shuffle<Shuffle::Down>, shuffle<Shuffle::Butterfly>,
                                       shuffle<Shuffle::Index>};

@@ -284,7 +284,9 @@ class Parser {
       const int at_line = line();
       const std::string_view word = next();
       type = type_of(word.substr(1));
-      if (type == Type::None) throw SyntaxError(at_line, "registers of type '" + std::string(word) + "' are not supported");
+      if (type == Type::None) {
+        throw SyntaxError(at_line, "registers of type '" + std::string(word) + "' are not supported");
+      }
     }
     do {
       RegisterDeclaration r{next(), type};

@@ -33,7 +33,7 @@ class Bitset {
   template <class F>
   void each(F f) const {
     for (size_t i = 0; i < words_.size(); ++i) {
-      for (u64 m = words_[i]; m != 0; m &= m - 1) f(static_cast<u32>(64 * i + static_cast<size_t>(std::countr_zero(m))));
+      for (u64 m = words_[i]; m != 0; m &= m - 1) f(static_cast<u32>(64 * i) + static_cast<u32>(std::countr_zero(m)));
     }
   }
 
@@ -111,7 +111,9 @@ void liveness(const Kernel& kernel, std::vector<BasicBlock>& blocks, size_t regi
     changed = false;
     for (size_t b = blocks.size(); b-- > 0;) {
       bool grown = false;
-      for (const int next : blocks[b].next) grown |= blocks[b].live_out.merge(blocks[static_cast<size_t>(next)].live_in);
+      for (const int next : blocks[b].next) {
+        grown |= blocks[b].live_out.merge(blocks[static_cast<size_t>(next)].live_in);
+      }
       if (!grown) continue;
       Bitset through = blocks[b].live_out;
       kills[b].each([&](u32 r) { through.reset(r); });

@@ -56,7 +56,7 @@ final class PlanCommand implements Callable<Integer> {
   public Integer call() {
     TrainConfig config = TrainConfig.load(file, overrides);
     RunPlan run = new RunPlan(config);
-    Placement fixed = config.machine().placement();
+    Placement fixed = config.machine().fixed();
     Optional<Long> limit = size("--vram", vram).or(() -> box(fixed.vramLimit()));
     PlanText text = new PlanText(out);
     if (card.isEmpty() && limit.isEmpty()) {
@@ -71,7 +71,7 @@ final class PlanCommand implements Callable<Integer> {
         new Planner.Limits(
             limit.orElse(spec.memory()), CardSpec.CONTEXT, memory, fixed.pinnedLimit().orElse(memory / 2));
     Planner planner = run.planner(spec, limits, fixed);
-    Planner.Choice choice = planner.require(run.step(), file.toString());
+    Planner.Choice choice = planner.require(run.steps(), file.toString());
     if (json) {
       text.json(choice, limits, spec);
     } else {
@@ -81,7 +81,7 @@ final class PlanCommand implements Callable<Integer> {
   }
 
   private static Plan onCpu(TrainConfig config, RunPlan run) {
-    return switch (config.machine().recompute()) {
+    return switch (config.machine().recomputes()) {
       case ON -> run.onCpu(true);
       case OFF -> run.onCpu(false);
       case AUTO -> {

@@ -8,6 +8,7 @@ import dev.hone.plan.CardSpec;
 import dev.hone.plan.Layout;
 import dev.hone.plan.Plan;
 import dev.hone.plan.Planner;
+import dev.hone.plan.StepShape;
 import dev.hone.plan.Timeline;
 import dev.hone.train.RunPlan;
 import java.io.PrintStream;
@@ -32,20 +33,20 @@ final class PlanText {
       out.println(root.toPrettyString());
       return;
     }
-    title(run);
+    title(run, run.step());
     line("on the CPU, beside the base's mapped file:");
     table(plan);
   }
 
-  private void title(RunPlan run) {
+  private void title(RunPlan run, StepShape step) {
     line("%s, %,d parameters; one micro-batch: %,d tokens in %d rows", run.spec().architecture(), run.spec().parameters(),
-        run.step().tokens(), run.step().documents());
+        step.tokens(), step.documents());
   }
 
   /** A plan for a card. */
   void card(RunPlan run, Planner planner, Planner.Choice choice, Planner.Limits limits, CardSpec card) {
     Plan plan = choice.plan();
-    title(run);
+    title(run, choice.step());
     line("on %s:", card.name());
     table(plan);
     line("  %-24s %12s", "CUDA context (typical)", Sizes.text(limits.context()));
@@ -54,7 +55,6 @@ final class PlanText {
     line("  %-24s %12s  of %s with the pinned", "pageable host memory", Sizes.text(plan.hostBytes(false)), Sizes.text(limits.ram()));
     line("placement");
     planner.reasons(choice).forEach(reason -> line("  %s", reason));
-    line("  what `hone train` does today: weights, head, embedding and optimizer on the device, activations kept or recomputed");
     line("predicted %,.0f tokens/s at %.0f %% of %.1f TFLOP/s and %.1f GB/s", choice.tokensPerSecond(),
         100 * CardSpec.EFFICIENCY, card.flops() / 1e12, card.linkRate() / 1e9);
     line("otherwise");

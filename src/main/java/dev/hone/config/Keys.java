@@ -94,6 +94,8 @@ final class Keys {
       "rows (packed sequences with packing) of a micro-batch");
   static final Key<Integer> ACCUMULATION = honoured("gradient_accumulation_steps", Group.TRAINING, Kind.whole(1), "1",
       "micro-batches of an optimiser step; the loss is divided by the valid tokens of all of them");
+  static final Key<Boolean> AUTO_BATCH = honoured("auto_find_batch_size", Group.TRAINING, Kind.flag(), "false",
+      "choose the two keys above so that the run fits and is fastest; their product, the rows of an optimiser step, stays");
   static final Key<Double> LEARNING_RATE = honoured("learning_rate", Group.TRAINING, Kind.number(0, Double.MAX_VALUE),
       "5e-5",
       "peak learning rate");
@@ -113,7 +115,8 @@ final class Keys {
       Kind.choice("adamw_torch", "adamw_torch_fused", "adamw_hf", "adamw", "adamw_apex_fused", "adamw_8bit",
           "adamw_bnb_8bit",
           "paged_adamw", "paged_adamw_32bit", "paged_adamw_8bit"), "adamw_torch",
-      "all of these mean AdamW with decoupled decay and fp32 states");
+      "AdamW with decoupled decay. 8bit: its moments in 8 bits as bitsandbytes keeps them, of tensors below 4096 elements and of the"
+          + " embedding in fp32; all others: fp32. paged changes nothing, optimizer_placement says where they lie");
   static final Key<Double> WEIGHT_DECAY = honoured("weight_decay", Group.TRAINING, Kind.number(0, Double.MAX_VALUE),
       "0.0",
       "decoupled weight decay; biases and norms are left out, as in transformers");
@@ -191,28 +194,29 @@ final class Keys {
       "with quantization_bit: keep the quantised base in a file, so that later runs map it instead of quantising again");
   static final Key<String> LAYER_CACHE_DIR = honoured("layer_cache_dir", Group.MACHINE, Kind.text(), null,
       "folder of those files; default: HONE_CACHE, else hone in the user's cache folder");
-  // Planned and simulated; training refuses them by Placement.planOnly.
+  // For cards; on the CPU the base is read where it is mapped.
   static final Key<String> WEIGHT_PLACEMENT = honoured("weight_placement", Group.MACHINE,
       Kind.choice("auto", "resident", "streamed"), "auto",
-      "`hone plan` only: resident: the base stays in the device's memory; streamed: layer by layer from the host; default: resident where it fits");
+      "resident: the base stays in the card's memory; streamed: layer by layer from the host's layer cache; default: resident where it fits");
   static final Key<Integer> RESIDENT_LAYERS = honoured("resident_layers", Group.MACHINE, Kind.whole(0), null,
-      "`hone plan` only: layers that stay on the device, the last ones, while the others stream; default: as many as fit");
+      "layers that stay on the card, the last ones, while the others stream; default: as many as fit");
   static final Key<String> ACTIVATION_PLACEMENT = honoured("activation_placement", Group.MACHINE,
       Kind.choice("auto", "keep", "recompute", "offload", "save_all"), "auto",
-      "`hone plan` only: keep everything on the device; keep layer inputs and recompute; move the inputs to pinned host memory and recompute; or move"
+      "keep everything on the card; keep layer inputs and recompute; move the inputs to pinned host memory and recompute; or move"
           + " everything there and recompute nothing");
   static final Key<String> HEAD_PLACEMENT = honoured("head_placement", Group.MACHINE,
-      Kind.choice("auto", "device", "host"), "auto", "`hone plan` only: host streams slabs of the head's rows through the chunked loss");
+      Kind.choice("auto", "device", "host"), "auto", "host streams slabs of the head's rows through the chunked loss");
   static final Key<String> EMBEDDING_PLACEMENT = honoured("embedding_placement", Group.MACHINE,
-      Kind.choice("auto", "device", "host"), "auto", "`hone plan` only: host gathers the rows of a micro-batch there");
+      Kind.choice("auto", "device", "host"), "auto", "host gathers the rows of a micro-batch there");
   static final Key<String> OPTIMIZER_PLACEMENT = honoured("optimizer_placement", Group.MACHINE,
-      Kind.choice("auto", "device", "host"), "auto", "`hone plan` only: where the optimiser's states lie, and where its step is computed");
+      Kind.choice("auto", "device", "host"), "auto", "where the optimiser's states lie, and where its step is computed");
   static final Key<Long> VRAM_LIMIT = honoured("vram_limit", Group.MACHINE, Kind.size(), null,
-      "`hone plan` only: device memory that a run may take; default: what is free");
+      "memory that a run may take of the card, its context included; default: what is free");
   static final Key<Long> RAM_LIMIT = honoured("ram_limit", Group.MACHINE, Kind.size(), null,
-      "`hone plan` only: host memory that a run may take; default: what the machine has");
+      "host memory that a run may take; default: what the machine has. On the CPU a mapped base that does not fit in it is read layer by"
+          + " layer, see docs/memory.md");
   static final Key<Long> PINNED_LIMIT = honoured("pinned_limit", Group.MACHINE, Kind.size(), null,
-      "`hone plan` only: page-locked host memory that a run may take; default: half of the host's");
+      "page-locked host memory that a run may take; default: half of the host's");
 
   static {
     OtherKeys.addTo(ALL);

@@ -130,7 +130,6 @@ final class OtherKeys {
     refused("use_dft_loss", "false", "only cross-entropy is built for sft and pt; remove the key");
     refused("compute_accuracy", "false", "evaluation computes the loss only; remove the key");
     refused("lr_scheduler_kwargs", null, "the schedules have no further settings; remove the key");
-    refused("auto_find_batch_size", "false", "set per_device_train_batch_size; remove the key");
     refused("logging_strategy", "steps", "logging goes by steps; set logging_steps");
     refused("eval_on_start", "false", "the first evaluation comes after training began; remove the key");
     refused("eval_delay", "0", "evaluation follows eval_strategy from the start; remove the key");

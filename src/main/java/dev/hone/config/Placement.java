@@ -23,21 +23,29 @@ public record Placement(
           Weights.AUTO, OptionalInt.empty(), Activations.AUTO, Where.AUTO, Where.AUTO, Where.AUTO, OptionalLong.empty(),
           OptionalLong.empty(), OptionalLong.empty());
 
-  /**
-   * The key of a choice that training does not make yet: there the base, the head and the optimiser's states lie in the device's
-   * memory, which is as large as it is. Empty when nothing of that kind is fixed.
-   */
-  public Optional<String> planOnly() {
-    return weights == Weights.STREAMED ? Optional.of("weight_placement")
+  /** A key that is set and has a meaning on a card only; empty when there is none. */
+  public Optional<String> forCardsOnly() {
+    return weights != Weights.AUTO ? Optional.of("weight_placement")
         : residentLayers.isPresent() ? Optional.of("resident_layers")
-        : activations != Activations.AUTO ? Optional.of("activation_placement")
-        : head == Where.HOST ? Optional.of("head_placement")
-        : embedding == Where.HOST ? Optional.of("embedding_placement")
-        : optimizer == Where.HOST ? Optional.of("optimizer_placement")
+        : activations == Activations.OFFLOAD || activations == Activations.SAVE_ALL ? Optional.of("activation_placement")
+        : head != Where.AUTO ? Optional.of("head_placement")
+        : embedding != Where.AUTO ? Optional.of("embedding_placement")
+        : optimizer != Where.AUTO ? Optional.of("optimizer_placement")
         : vramLimit.isPresent() ? Optional.of("vram_limit")
-        : ramLimit.isPresent() ? Optional.of("ram_limit")
         : pinnedLimit.isPresent() ? Optional.of("pinned_limit")
         : Optional.empty();
+  }
+
+  /** With all weights on the device. */
+  public Placement withResident() {
+    return new Placement(
+        Weights.RESIDENT, OptionalInt.empty(), activations, Where.DEVICE, embedding, optimizer, vramLimit, ramLimit, pinnedLimit);
+  }
+
+  /** With the activations fixed. */
+  public Placement withActivations(Activations other) {
+    return new Placement(
+        weights, residentLayers, other, head, embedding, optimizer, vramLimit, ramLimit, pinnedLimit);
   }
 
   /** How frozen layers get to the kernels. */

@@ -179,18 +179,19 @@ public record TrainConfig(
   /** AdamW and what comes before it. A maxGradNorm of 0 does not clip. */
   public record Optimizer(
       double learningRate, double beta1, double beta2, double epsilon, double weightDecay, double maxGradNorm,
-      double labelSmoothing) {}
+      double labelSmoothing, Moments moments) {}
 
   /**
    * Length of the run and shape of the learning rate.
    *
    * @param batch rows of a micro-batch
    * @param accumulation micro-batches of a step
+   * @param autoBatch whether batch and accumulation may change where their product stays
    * @param epochs used when maxSteps is empty
    * @param warmupSteps 0: by warmupRatio; below 1: a share itself
    */
   public record Schedule(
-      int batch, int accumulation, double epochs, OptionalInt maxSteps, Scheduler scheduler, double warmupRatio,
+      int batch, int accumulation, boolean autoBatch, double epochs, OptionalInt maxSteps, Scheduler scheduler, double warmupRatio,
       double warmupSteps) {
     /** Steps that rise from 0, of a run of {@code totalSteps}. */
     public int warmup(int totalSteps) {
@@ -232,7 +233,25 @@ public record TrainConfig(
   public record Evaluation(Strategy strategy, int steps, int batch) {}
 
   /** Where to compute and what lies where. Threads of the CPU; 0: one for each core. */
-  public record Machine(DeviceChoice device, int threads, Recompute recompute, Placement placement) {}
+  public record Machine(DeviceChoice device, int threads, Recompute recompute, Placement placement) {
+    /** What is fixed of a placement on a card; gradient_checkpointing fixes what becomes of activations. */
+    public Placement fixed() {
+      if (placement.activations() != Placement.Activations.AUTO || recompute == Recompute.AUTO) {
+        return placement;
+      }
+      return placement.withActivations(
+          recompute == Recompute.ON ? Placement.Activations.RECOMPUTE : Placement.Activations.KEEP);
+    }
+
+    /** Whether the CPU recomputes activations. */
+    public Recompute recomputes() {
+      return switch (placement.activations()) {
+        case KEEP -> Recompute.OFF;
+        case RECOMPUTE -> Recompute.ON;
+        case AUTO, OFFLOAD, SAVE_ALL -> recompute;
+      };
+    }
+  }
 
   /**
    * Reads, checks and resolves a YAML.

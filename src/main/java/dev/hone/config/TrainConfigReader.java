@@ -188,8 +188,11 @@ final class TrainConfigReader {
   }
 
   private TrainConfig.Optimizer optimizer() {
-    if (settings.get(Keys.OPTIM).contains("8bit")) {
-      notes.add(settings.origin("optim") + ": optim " + settings.get(Keys.OPTIM) + " runs as AdamW with fp32 states");
+    String optim = settings.get(Keys.OPTIM);
+    Moments moments = Moments.of(optim);
+    if (optim.startsWith("paged")) {
+      notes.add(
+          settings.origin("optim") + ": optim " + optim + " is " + moments.optim() + " here; optimizer_placement says where its states lie");
     }
     return new TrainConfig.Optimizer(
         settings.get(Keys.LEARNING_RATE),
@@ -198,7 +201,8 @@ final class TrainConfigReader {
         settings.get(Keys.EPSILON),
         settings.get(Keys.WEIGHT_DECAY),
         settings.get(Keys.MAX_GRAD_NORM),
-        settings.get(Keys.LABEL_SMOOTHING));
+        settings.get(Keys.LABEL_SMOOTHING),
+        moments);
   }
 
   private TrainConfig.Schedule schedule() {
@@ -211,6 +215,7 @@ final class TrainConfigReader {
     return new TrainConfig.Schedule(
         settings.get(Keys.TRAIN_BATCH),
         settings.get(Keys.ACCUMULATION),
+        settings.get(Keys.AUTO_BATCH),
         settings.get(Keys.EPOCHS),
         maxSteps > 0 ? OptionalInt.of(maxSteps) : OptionalInt.empty(),
         constant(Scheduler.class, settings.get(Keys.LR_SCHEDULER)),

@@ -1,6 +1,6 @@
 package dev.hone.engine;
 
-import dev.hone.format.LayerCacheFile;
+import dev.hone.format.LayerCacheIndex;
 import dev.hone.kernel.BlobStream;
 import dev.hone.kernel.Kernels;
 import dev.hone.kernel.Slabs;
@@ -11,17 +11,21 @@ import dev.hone.plan.TrainingPlan;
 import dev.hone.tensor.Tensor;
 import java.lang.foreign.Arena;
 import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 
 /**
- * A base whose frozen weights lie in the plan's arena: blobs of the layer cache that stay were copied in once, the layers below them
- * take turns in the slots, layer n in slot n modulo their number, and a head that does not stay passes through slots of its own.
- * Frozen weights only ever travel to the device.
+ * A base whose frozen weights lie in the plan's arena: blobs that stay were copied in once, the layers below them take turns in the
+ * slots, layer n in slot n modulo their number, and a head that does not stay passes through slots of its own. Frozen weights only ever
+ * travel to the device.
  */
 final class ArenaBase implements WeightSource, LayerWalk {
   private static final int NOTHING = -1;
 
-  private final LayerCacheFile file;
+  private final BaseBlobs base;
+  private final LayerCacheIndex index;
   private final Arena arena;
   private final Plan.Memory memory;
   private final int streamed;
@@ -31,22 +35,24 @@ final class ArenaBase implements WeightSource, LayerWalk {
   private final int[] holds;
   private final Slabs head;
 
-  ArenaBase(Kernels kernels, LayerCache cache, ModelSpec spec, Layout layout, Plan.Memory memory, Arena arena) {
-    file = cache.file();
+  ArenaBase(Kernels kernels, BaseBlobs base, ModelSpec spec, Layout layout, Plan.Memory memory, Arena arena) {
+    this.base = base;
     this.arena = arena;
     this.memory = memory;
     streamed = spec.layers() - layout.residentLayers();
     tied = spec.tiedHead();
+    Map<String, Tensor> places = new LinkedHashMap<>();
     for (int layer = streamed; layer < spec.layers(); layer++) {
-      put("weights.layers." + layer, LayerCache.layer(layer));
+      places.put(LayerCache.layer(layer), memory.tensor("weights.layers." + layer));
     }
-    put("weights.final", LayerCache.FINAL);
+    places.put(LayerCache.FINAL, memory.tensor("weights.final"));
     if (layout.embedding()) {
-      put("weights.embedding", LayerCache.EMBEDDING);
+      places.put(LayerCache.EMBEDDING, memory.tensor("weights.embedding"));
     }
     if (memory.has("weights.head")) {
-      put("weights.head", tied ? LayerCache.EMBEDDING : LayerCache.HEAD);
+      places.put(tied ? LayerCache.EMBEDDING : LayerCache.HEAD, memory.tensor("weights.head"));
     }
+    index = base.fill(places);
     List<Tensor> slots = new ArrayList<>();
     for (int slot = 0; slot < Math.min(Layout.SLOTS, streamed); slot++) {
       slots.add(memory.tensor("weights.slot." + slot));
@@ -57,21 +63,16 @@ final class ArenaBase implements WeightSource, LayerWalk {
       slabs.add(memory.tensor(TrainingPlan.headSlab(slot)));
     }
     slots.addAll(slabs);
-    java.util.Arrays.fill(holds, NOTHING);
+    Arrays.fill(holds, NOTHING);
     for (int layer = 0; layer < streamed; layer++) {
-      blobs.add(file.blob(LayerCache.layer(layer)));
+      blobs.add(base.blob(LayerCache.layer(layer)));
     }
     stream = slots.isEmpty() ? null : kernels.blobStream(slots, TrainingPlan.RING_BYTES);
-    head = layout.head() ? null : new Slabs(stream, holds.length, slabs, file.tensor(headName(spec)), arena);
+    head = layout.head() ? null : new Slabs(stream, holds.length, slabs, base.tensor(headName(spec), spec.vocab(), spec.hidden()), arena);
   }
 
   private static String headName(ModelSpec spec) {
     return spec.tiedHead() ? "model.embed_tokens.weight" : spec.headName();
-  }
-
-  private void put(String buffer, String segment) {
-    Tensor blob = file.blob(segment);
-    memory.tensor(buffer).rows(blob.bytes()).copyFrom(blob);
   }
 
   /** Where a weight's blob is when its layer runs; null: on the host. */
@@ -90,7 +91,7 @@ final class ArenaBase implements WeightSource, LayerWalk {
   @Override
   public Tensor tensor(String name, long... shape) {
     Tensor place = place(name);
-    return place == null ? file.tensor(name) : file.tensorIn(arena, name, place);
+    return place == null ? base.tensor(name, shape) : index.tensorIn(arena, name, place);
   }
 
   @Override
@@ -111,7 +112,7 @@ final class ArenaBase implements WeightSource, LayerWalk {
   /** A head on the device; a tied one whose table's rows are gathered on the host has a copy there for the loss. */
   Tensor head(ModelSpec spec) {
     return memory.has("weights.head")
-        ? file.tensorIn(arena, headName(spec), memory.tensor("weights.head")) : tensor(headName(spec));
+        ? index.tensorIn(arena, headName(spec), memory.tensor("weights.head")) : tensor(headName(spec), spec.vocab(), spec.hidden());
   }
 
   @Override

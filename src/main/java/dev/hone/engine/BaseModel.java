@@ -6,6 +6,8 @@ import dev.hone.kernel.Kernels;
 import dev.hone.model.Architectures;
 import dev.hone.model.BuiltInShapes;
 import dev.hone.model.ModelSpec;
+import dev.hone.plan.BlobBytes;
+import dev.hone.tensor.Quant;
 import dev.hone.tensor.Tensor;
 import java.lang.foreign.Arena;
 import java.nio.file.Path;
@@ -96,6 +98,15 @@ public final class BaseModel implements WeightSource, AutoCloseable {
     return spec;
   }
 
+  /** The form in which a linear layer's weight is stored. */
+  BlobBytes.Form form(String name, long out, long in) {
+    if (weights instanceof RandomNf4Weights) {
+      return BlobBytes.Form.NF4_DOUBLE;
+    }
+    Quant quant = weights instanceof Stored ? weights.weight(name, out, in).quant() : null;
+    return quant == null ? BlobBytes.Form.STORED : quant.isDouble() ? BlobBytes.Form.NF4_DOUBLE : BlobBytes.Form.NF4;
+  }
+
   @Override
   public Tensor tensor(String name, long... shape) {
     return weights.tensor(name, shape);
@@ -104,6 +115,11 @@ public final class BaseModel implements WeightSource, AutoCloseable {
   @Override
   public Tensor weight(String name, long out, long in) {
     return weights.weight(name, out, in);
+  }
+
+  @Override
+  public boolean isMapped() {
+    return weights instanceof Stored;
   }
 
   @Override

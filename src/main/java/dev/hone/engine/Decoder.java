@@ -59,6 +59,22 @@ public final class Decoder implements AutoCloseable {
     return new Decoder(kernels, spec, null, new Tuning.None(), Storage.AS_STORED, weights, compute, chunk, positions);
   }
 
+  /** Device bytes that a decoder takes beside the model whose weights it borrows. */
+  public static long bytesBeside(Kernels kernels, ModelSpec spec, DType compute, int tokens, int positions) {
+    StepShape step = new StepShape(compute, true, Math.min(borrowedChunk(tokens), positions), 1, positions);
+    return plan(kernels, spec, new Tuning.None(), step, false).arenaBytes();
+  }
+
+  /** Prompt tokens that one pass takes with the scratch of a model for steps of {@code tokens}. */
+  static int borrowedChunk(int tokens) {
+    return Math.min(CHUNK, tokens);
+  }
+
+  private static Plan plan(Kernels device, ModelSpec spec, Tuning tuning, StepShape step, boolean ownWeights) {
+    long workspace = device.workspaceBytes(TrainingPlan.largest(spec, tuning, step));
+    return InferencePlan.of(spec, tuning, step, ownWeights, workspace);
+  }
+
   private Decoder(
       Kernels device, ModelSpec spec, WeightSource source, Tuning tuning, Storage storage, ModelWeights borrowed,
       DType compute, int chunk, int positions) {
@@ -66,11 +82,9 @@ public final class Decoder implements AutoCloseable {
     this.chunk = Math.min(chunk, positions);
     capacity = positions;
     StepShape step = new StepShape(compute, true, this.chunk, 1, positions);
-    long workspace = device.workspaceBytes(TrainingPlan.largest(spec, tuning, step));
-    Plan plan = InferencePlan.of(spec, tuning, step, borrowed == null, workspace);
-    Plan.Memory memory = plan.allocate(device.memory(), arena);
+    Plan.Memory memory = plan(device, spec, tuning, step, borrowed == null).allocate(device.memory(), arena);
     kernels = ModelWeights.withWorkspace(device, memory);
-    parameters = borrowed == null ? new Parameters(memory, arena, spec, tuning) : null;
+    parameters = borrowed == null ? new Parameters(memory, arena, spec, tuning, step.moments()) : null;
     weights =
         borrowed == null
             ? new ModelWeights(kernels, source, spec, tuning, storage, memory, parameters, arena)

@@ -2,6 +2,7 @@ package dev.hone.engine;
 
 import dev.hone.config.UserError;
 import dev.hone.format.LayerCacheFile;
+import dev.hone.format.LayerCacheIndex;
 import dev.hone.format.LayerCacheWriter;
 import dev.hone.kernel.Kernels;
 import dev.hone.model.ModelSpec;
@@ -22,13 +23,14 @@ import java.util.HexFormat;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.function.Consumer;
+import java.util.function.Predicate;
 
 /**
  * A base model in the form the engine uses, mapped from one file that is made on first use: linear layers quantised, norms and biases
  * f32, embedding and head as stored. A file belongs to its source's fingerprint and to the form of its weights; when either changes,
  * another file is made.
  */
-public final class LayerCache implements WeightSource, AutoCloseable {
+public final class LayerCache implements BaseBlobs, AutoCloseable {
   /** Changes when the content of the files does. */
   private static final int VERSION = 1;
 
@@ -70,7 +72,6 @@ public final class LayerCache implements WeightSource, AutoCloseable {
     Path path = path(base, storage, matrices, folder);
     if (!Files.exists(path)) {
       note.accept("making the base's layer cache once: " + path);
-      requireSpace(base, storage, folder);
       try {
         build(kernels, base, storage, matrices, path);
       } catch (UserError e) {
@@ -104,30 +105,17 @@ public final class LayerCache implements WeightSource, AutoCloseable {
     }
   }
 
-  /** A disk that will not do is found out before an hour of quantising. */
-  private static void requireSpace(BaseModel base, Storage storage, Path folder) {
+  /** What a cache takes at least, so that a disk that will not do is found out before an hour of quantising. */
+  private static long leastBytes(BaseModel base, Storage storage) {
     ModelSpec spec = base.spec();
     long linear = spec.linears().stream().mapToLong(l -> l.out() * l.in()).sum();
-    long rest = spec.parameters() - linear;
-    long wanted =
-        rest * 2
-            + switch (storage) {
-              case AS_STORED -> linear * 2;
-              case NF4 -> linear * 9 / 16;
-              case NF4_DOUBLE_QUANTISED -> linear * 33 / 64;
-              case INT8 -> linear;
-            };
-    try {
-      Files.createDirectories(folder);
-      long free = Files.getFileStore(folder).getUsableSpace();
-      if (free < wanted) {
-        throw UserError.of(
-            "the layer cache of %s takes about %.1f GB and %s has %.1f GB free%s", base.folder(), wanted / 1e9, folder,
-            free / 1e9, REMEDY);
-      }
-    } catch (IOException e) {
-      throw new UserError("cannot write " + folder + ": " + e.getMessage() + REMEDY, e);
-    }
+    return (spec.parameters() - linear) * 2
+        + switch (storage) {
+          case AS_STORED -> linear * 2;
+          case NF4 -> linear * 9 / 16;
+          case NF4_DOUBLE_QUANTISED -> linear * 33 / 64;
+          case INT8 -> linear;
+        };
   }
 
   private static void build(Kernels kernels, BaseModel base, Storage storage, DType matrices, Path path) {
@@ -136,21 +124,33 @@ public final class LayerCache implements WeightSource, AutoCloseable {
     about.put("fingerprint", base.fingerprint());
     about.put("architecture", base.spec().architecture());
     about.put("storage", storage.name());
-    LayerCacheWriter.write(
-        path,
-        about,
-        writer -> {
-          String segment = "";
-          for (ParameterShape p : ParameterShape.ofModel(base.spec())) {
-            if (!segment(p.name()).equals(segment)) {
-              segment = segment(p.name());
-              writer.segment(segment);
-            }
-            try (Arena passing = Arena.ofShared()) {
-              writer.add(tensor(kernels, base, storage, matrices, p, passing));
-            }
-          }
-        });
+    LayerCacheWriter.write(path, leastBytes(base, storage), about, content(kernels, base, storage, matrices, segment -> true));
+  }
+
+  /**
+   * Writes a base's weights tensor by tensor in the form in which a device takes them.
+   *
+   * @param wanted the segments to write
+   */
+  static LayerCacheWriter.Content content(
+      Kernels kernels, BaseModel base, Storage storage, DType matrices, Predicate<String> wanted) {
+    return writer -> {
+      // What has been read is let go of, so that a checkpoint larger than memory passes through it.
+      WeightSource source = base.isMapped() ? new MappedBase(base, base.spec(), 0) : base;
+      String segment = "";
+      for (ParameterShape p : ParameterShape.ofModel(base.spec())) {
+        if (!wanted.test(segment(p.name()))) {
+          continue;
+        }
+        if (!segment(p.name()).equals(segment)) {
+          segment = segment(p.name());
+          writer.segment(segment);
+        }
+        try (Arena passing = Arena.ofShared()) {
+          writer.add(tensor(kernels, source, storage, matrices, p, passing));
+        }
+      }
+    };
   }
 
   /** The segment that a weight belongs to. */
@@ -168,15 +168,15 @@ public final class LayerCache implements WeightSource, AutoCloseable {
 
   /** One weight in its cached form; what is made for it lives in {@code passing}. */
   private static Tensor tensor(
-      Kernels kernels, BaseModel base, Storage storage, DType matrices, ParameterShape p, Arena passing) {
+      Kernels kernels, WeightSource source, Storage storage, DType matrices, ParameterShape p, Arena passing) {
     long[] shape = p.shape().stream().mapToLong(Long::longValue).toArray();
     Tensor counter = Tensor.allocate(passing, "non_finite", DType.F64, 1);
     if (shape.length == 2 && p.name().startsWith("model.layers.")) {
-      Tensor weight = ModelWeights.requireFinite(kernels, counter, base.weight(p.name(), shape[0], shape[1]));
+      Tensor weight = ModelWeights.requireFinite(kernels, counter, source.weight(p.name(), shape[0], shape[1]));
       Tensor kept = new Quantizer(kernels, passing).quantise(weight, storage);
       return kept.dtype().isFloat() && matrices != null ? cast(kernels, kept, matrices, passing) : kept;
     }
-    Tensor stored = ModelWeights.requireFinite(kernels, counter, base.tensor(p.name(), shape));
+    Tensor stored = ModelWeights.requireFinite(kernels, counter, source.tensor(p.name(), shape));
     if (shape.length == 2) {
       return matrices == null ? stored : cast(kernels, stored, matrices, passing);
     }
@@ -225,13 +225,33 @@ public final class LayerCache implements WeightSource, AutoCloseable {
     return true;
   }
 
-  /** Bytes of the pieces that a device takes in. */
+  @Override
+  public boolean isMapped() {
+    return true;
+  }
+
+  @Override
   public BlobBytes blobs(ModelSpec spec) {
+    LayerCacheIndex index = file.index();
     long layer = 0;
     for (int i = 0; i < spec.layers(); i++) {
-      layer = Math.max(layer, file.blobBytes(layer(i)));
+      layer = Math.max(layer, index.blobBytes(layer(i)));
     }
-    return new BlobBytes(layer, file.blobBytes(EMBEDDING), spec.tiedHead() ? 0 : file.blobBytes(HEAD));
+    return new BlobBytes(layer, index.blobBytes(EMBEDDING), spec.tiedHead() ? 0 : index.blobBytes(HEAD));
+  }
+
+  @Override
+  public LayerCacheIndex fill(Map<String, Tensor> places) {
+    places.forEach((segment, place) -> {
+      Tensor blob = file.blob(segment);
+      place.rows(blob.bytes()).copyFrom(blob);
+    });
+    return file.index();
+  }
+
+  @Override
+  public Tensor blob(String segment) {
+    return file.blob(segment);
   }
 
   public LayerCacheFile file() {

@@ -78,7 +78,7 @@ public final class LayerCaches {
       return new Found(path, bytes, "", "", used, State.LEFTOVER);
     }
     try (Arena arena = Arena.ofConfined()) {
-      Map<String, String> about = LayerCacheFile.open(path, arena).metadata();
+      Map<String, String> about = LayerCacheFile.open(path, arena).index().metadata();
       String source = about.getOrDefault("source", "");
       return new Found(path, bytes, about.getOrDefault("storage", ""), source, used, state(source, about.get("fingerprint")));
     } catch (UserError e) {

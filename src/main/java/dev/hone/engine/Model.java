@@ -61,11 +61,11 @@ public final class Model implements AutoCloseable {
   /**
    * As {@link #open(Kernels, ModelSpec, WeightSource, Tuning, Storage, StepShape)} with the base's weights as a layout places them.
    *
-   * @param cache with matrices in the device's dtype; must stay open as long as the model
+   * @param base with matrices in the device's dtype; must stay open as long as the model
    */
   public static Model open(
-      Kernels kernels, ModelSpec spec, LayerCache cache, Tuning tuning, Storage storage, StepShape step, Layout layout) {
-    return new Model(kernels, spec, cache, tuning, storage, step, layout);
+      Kernels kernels, ModelSpec spec, BaseBlobs base, Tuning tuning, Storage storage, StepShape step, Layout layout) {
+    return new Model(kernels, spec, base, tuning, storage, step, layout);
   }
 
   /** The buffers that {@link #open} would take. */
@@ -73,28 +73,34 @@ public final class Model implements AutoCloseable {
     return plan(kernels, spec, tuning, step, Layout.outside(step.recompute()), null);
   }
 
+  /** Bytes of scratch that the loss wants with the head on the device or in slabs. */
+  public static long crossEntropyBytes(Kernels kernels, ModelSpec spec, StepShape step, Layout layout) {
+    if (layout.head()) {
+      return kernels.crossEntropyScratchBytes(step.tokens(), spec.hidden(), spec.vocab(), step.compute());
+    }
+    long slabRows = Slabs.rows(spec.vocab(), step.compute().bytes(spec.hidden()));
+    return kernels.slabCrossEntropyScratchBytes(step.tokens(), spec.hidden(), slabRows);
+  }
+
   private static Plan plan(
       Kernels kernels, ModelSpec spec, Tuning tuning, StepShape step, Layout layout, BlobBytes blobs) {
-    long row = step.compute().bytes(spec.hidden());
-    long crossEntropy =
-        layout.head()
-            ? kernels.crossEntropyScratchBytes(step.tokens(), spec.hidden(), spec.vocab(), step.compute())
-            : kernels.slabCrossEntropyScratchBytes(step.tokens(), spec.hidden(), Slabs.rows(spec.vocab(), row));
+    long crossEntropy = crossEntropyBytes(kernels, spec, step, layout);
     long workspace = kernels.workspaceBytes(TrainingPlan.largest(spec, tuning, step));
     return TrainingPlan.of(spec, tuning, step, layout, new Needs(crossEntropy, workspace, blobs));
   }
 
-  private Model(
+  /** @param source of {@link Layout.Weights#ARENA} a cache */
+  Model(
       Kernels device, ModelSpec spec, WeightSource source, Tuning tuning, Storage storage, StepShape step, Layout layout) {
     this.spec = spec;
     this.step = step;
     requireFrozenHead(layout, tuning);
-    LayerCache cache = layout.weights() == Layout.Weights.ARENA ? (LayerCache) source : null;
-    plan = plan(device, spec, tuning, step, layout, cache == null ? null : cache.blobs(spec));
+    BaseBlobs blobs = layout.weights() == Layout.Weights.ARENA ? (BaseBlobs) source : null;
+    plan = plan(device, spec, tuning, step, layout, blobs == null ? null : blobs.blobs(spec));
     Plan.Memory memory = plan.allocate(device.memory(), arena);
     kernels = ModelWeights.withWorkspace(device, memory);
-    parameters = new Parameters(memory, arena, spec, tuning);
-    WeightSource placed = cache == null ? source : new ArenaBase(kernels, cache, spec, layout, memory, arena);
+    parameters = new Parameters(memory, arena, spec, tuning, step.moments());
+    WeightSource placed = blobs == null ? source : new ArenaBase(kernels, blobs, spec, layout, memory, arena);
     weights = new ModelWeights(kernels, placed, spec, tuning, storage, memory, parameters, arena);
     pass = new Pass(kernels, spec, weights, memory, arena);
     inputs = new BatchInputs(kernels, memory);
@@ -266,7 +272,7 @@ public final class Model implements AutoCloseable {
 
   /** Decodes with the weights as they are now; {@code positions} is the longest text in tokens. */
   public Decoder decoder(int positions) {
-    return Decoder.borrowing(kernels, spec, weights, step.compute(), Math.min(64, step.tokens()), positions);
+    return Decoder.borrowing(kernels, spec, weights, step.compute(), Decoder.borrowedChunk(step.tokens()), positions);
   }
 
   @Override
@@ -276,6 +282,7 @@ public final class Model implements AutoCloseable {
     inputs.close();
     pass.close();
     weights.walk.close();
+    parameters.close();
     arena.close();
   }
 }

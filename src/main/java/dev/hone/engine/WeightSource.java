@@ -20,4 +20,9 @@ public interface WeightSource {
   default boolean isChecked() {
     return false;
   }
+
+  /** Whether asking for a tensor costs no memory, since it lies in a mapped file. */
+  default boolean isMapped() {
+    return false;
+  }
 }

@@ -1,11 +1,13 @@
 package dev.hone.format;
 
+import dev.hone.config.Sizes;
 import dev.hone.config.UserError;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
 import java.nio.channels.WritableByteChannel;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.FileStore;
 import java.nio.file.FileVisitResult;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -36,26 +38,52 @@ public final class AtomicFiles {
 
   /** Writes {@code target}; missing parent folders are made. */
   public static void write(Path target, Content content) {
+    write(target, 0, content);
+  }
+
+  /**
+   * As {@link #write(Path, Content)} for a file whose size is known before: nothing is written where the disk has not as much free, and
+   * a message about a full disk says how much is missing.
+   *
+   * @param bytes of the file; 0 unknown
+   */
+  public static void write(Path target, long bytes, Content content) {
     Path temporary = beside(target);
+    long written = 0; // or what could be
     try {
       Files.createDirectories(temporary.getParent());
+      long free = free(temporary.getParent());
+      if (free < bytes) {
+        written = free;
+        throw new IOException("the disk has " + Sizes.text(free) + " free");
+      }
       try (var channel = FileChannel.open(temporary, StandardOpenOption.WRITE, StandardOpenOption.CREATE_NEW)) {
-        content.writeTo(channel);
+        try {
+          content.writeTo(channel);
+        } finally {
+          written = channel.position();
+        }
         channel.force(true);
       }
       Files.move(temporary, target, StandardCopyOption.ATOMIC_MOVE, StandardCopyOption.REPLACE_EXISTING);
       forceFolder(temporary.getParent());
     } catch (IOException e) {
       removeQuietly(temporary, e);
-      throw failed(target, e);
+      throw failed(target, bytes <= written ? "" : "; " + Sizes.text(bytes - written) + " of " + Sizes.text(bytes) + " are missing", e);
     } catch (RuntimeException | Error e) {
       removeQuietly(temporary, e);
       throw e;
     }
   }
 
+  private static long free(Path folder) throws IOException {
+    FileStore disk = Files.getFileStore(folder);
+    // A file system without a size of its own says 0.
+    return disk.getTotalSpace() > 0 ? disk.getUsableSpace() : Long.MAX_VALUE;
+  }
+
   public static void writeBytes(Path target, byte[] bytes) {
-    write(target, channel -> writeFully(channel, ByteBuffer.wrap(bytes)));
+    write(target, bytes.length, channel -> writeFully(channel, ByteBuffer.wrap(bytes)));
   }
 
   /** Writes UTF-8. */
@@ -85,7 +113,7 @@ public final class AtomicFiles {
     } catch (IOException e) {
       restore(old, target, e);
       removeQuietly(temporary, e);
-      throw failed(target, e);
+      throw failed(target, "", e);
     } catch (UserError e) {
       restore(old, target, e);
       removeQuietly(temporary, e);
@@ -104,9 +132,9 @@ public final class AtomicFiles {
     }
   }
 
-  private static UserError failed(Path target, IOException e) {
+  private static UserError failed(Path target, String missing, IOException e) {
     String kept = Files.exists(target) ? "; the old one is unchanged" : "";
-    return new UserError("cannot write " + target + ": " + JsonFile.reason(e) + kept, e);
+    return new UserError("cannot write " + target + ": " + JsonFile.reason(e) + missing + kept, e);
   }
 
   /**

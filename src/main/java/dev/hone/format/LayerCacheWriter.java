@@ -6,10 +6,10 @@ import dev.hone.tensor.DType;
 import dev.hone.tensor.Quant;
 import dev.hone.tensor.Tensor;
 import java.io.IOException;
+import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
-import java.nio.channels.WritableByteChannel;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.Map;
@@ -17,7 +17,7 @@ import java.util.zip.CRC32C;
 
 /**
  * Writes a {@link LayerCacheFile} from front to back, tensor by tensor: nothing is kept but where things lie. The file appears whole
- * or not at all.
+ * or not at all. Where no file is wanted, the same blobs pass through memory one by one.
  */
 public final class LayerCacheWriter {
   private static final long CHUNK = 16 << 20;
@@ -28,15 +28,32 @@ public final class LayerCacheWriter {
     void writeTo(LayerCacheWriter writer) throws IOException;
   }
 
-  private final WritableByteChannel channel;
+  /** Takes a finished blob; its memory is used again when this returns. */
+  @FunctionalInterface
+  public interface BlobTaker {
+    void take(String segment, MemorySegment blob);
+  }
+
+  /** Where bytes go. */
+  private interface Sink {
+    void write(ByteBuffer buffer) throws IOException;
+
+    /** What is written from now on belongs to a segment. */
+    default void segmentBegins() {}
+
+    /** What was written since the segment began is its blob. */
+    default void segmentEnds(String name) {}
+  }
+
+  private final Sink sink;
   private final ObjectNode root = JsonNodeFactory.instance.objectNode();
   private final ObjectNode metadata = root.putObject("metadata");
   private long at;
   private long segmentStart;
   private ObjectNode segment;
 
-  private LayerCacheWriter(WritableByteChannel channel) throws IOException {
-    this.channel = channel;
+  private LayerCacheWriter(Sink sink) throws IOException {
+    this.sink = sink;
     root.putArray("segments");
     root.putObject("tensors");
     write(ByteBuffer.wrap(LayerCacheFile.MAGIC));
@@ -46,23 +63,77 @@ public final class LayerCacheWriter {
   /**
    * Writes {@code target} atomically; missing folders are made.
    *
+   * @param bytes that the file will have at least, as far as is known
    * @throws dev.hone.config.UserError when the disk is full or the folder cannot be written
    */
-  public static void write(Path target, Map<String, String> metadata, Content content) {
+  public static void write(Path target, long bytes, Map<String, String> metadata, Content content) {
     AtomicFiles.write(
         target,
+        bytes,
         channel -> {
-          LayerCacheWriter writer = new LayerCacheWriter(channel);
+          LayerCacheWriter writer = new LayerCacheWriter(buffer -> AtomicFiles.writeFully(channel, buffer));
           metadata.forEach(writer.metadata::put);
           content.writeTo(writer);
           writer.finish();
         });
   }
 
+  /**
+   * Makes the blobs one by one in memory and keeps none of them.
+   *
+   * @param largest bytes of the largest blob
+   * @return where the tensors lie in the blobs
+   */
+  public static LayerCacheIndex pass(long largest, Content content, BlobTaker taker) {
+    try (Arena passing = Arena.ofConfined()) {
+      LayerCacheWriter writer = new LayerCacheWriter(new OneBlob(passing.allocate(largest, LayerCacheFile.ALIGNMENT), taker));
+      content.writeTo(writer);
+      writer.endSegment();
+      return new LayerCacheIndex(writer.root, "the base");
+    } catch (IOException e) {
+      throw new IllegalStateException("no file is written here", e);
+    }
+  }
+
+  /** A blob's memory, used again and again. */
+  private static final class OneBlob implements Sink {
+    private final MemorySegment memory;
+    private final BlobTaker taker;
+    private boolean inSegment;
+    private long filled;
+
+    OneBlob(MemorySegment memory, BlobTaker taker) {
+      this.memory = memory;
+      this.taker = taker;
+    }
+
+    @Override
+    public void write(ByteBuffer buffer) {
+      if (inSegment) {
+        MemorySegment bytes = MemorySegment.ofBuffer(buffer);
+        MemorySegment.copy(bytes, 0, memory, filled, bytes.byteSize());
+        filled += bytes.byteSize();
+      }
+    }
+
+    @Override
+    public void segmentBegins() {
+      inSegment = true;
+      filled = 0;
+    }
+
+    @Override
+    public void segmentEnds(String name) {
+      inSegment = false;
+      taker.take(name, memory.asSlice(0, filled));
+    }
+  }
+
   /** Begins the next segment; what is added goes into it. */
   public void segment(String name) throws IOException {
     endSegment();
     pad(LayerCacheFile.PAGE);
+    sink.segmentBegins();
     segmentStart = at;
     segment = root.withArray("segments").addObject().put("name", name).put("offset", at);
   }
@@ -110,6 +181,7 @@ public final class LayerCacheWriter {
     if (segment != null) {
       pad(LayerCacheFile.ALIGNMENT);
       segment.put("bytes", at - segmentStart);
+      sink.segmentEnds(segment.path("name").asText());
     }
   }
 
@@ -131,6 +203,6 @@ public final class LayerCacheWriter {
 
   private void write(ByteBuffer buffer) throws IOException {
     at += buffer.remaining();
-    AtomicFiles.writeFully(channel, buffer);
+    sink.write(buffer);
   }
 }

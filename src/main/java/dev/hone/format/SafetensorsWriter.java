@@ -104,10 +104,6 @@ public final class SafetensorsWriter {
    * @throws dev.hone.config.UserError when the disk is full or the folder cannot be written; an old file stays
    */
   public void write(Path file) {
-    AtomicFiles.write(file, this::writeTo);
-  }
-
-  private void writeTo(WritableByteChannel channel) throws IOException {
     List<Item> ordered = new ArrayList<>(items);
     ordered.sort(Comparator.comparingInt((Item item) -> item.type.bytes()).reversed());
     var entries = new LinkedHashMap<String, SafetensorsHeader.Entry>();
@@ -117,7 +113,12 @@ public final class SafetensorsWriter {
       entries.put(item.name, new SafetensorsHeader.Entry(item.name, item.type, item.shape, at, bytes));
       at += bytes;
     }
-    AtomicFiles.writeFully(channel, ByteBuffer.wrap(new SafetensorsHeader(metadata, entries, at).encode()));
+    byte[] header = new SafetensorsHeader(metadata, entries, at).encode();
+    AtomicFiles.write(file, header.length + at, channel -> writeTo(channel, header, ordered));
+  }
+
+  private static void writeTo(WritableByteChannel channel, byte[] header, List<Item> ordered) throws IOException {
+    AtomicFiles.writeFully(channel, ByteBuffer.wrap(header));
     for (Item item : ordered) {
       if (item.filling == null) {
         write(channel, item.data);

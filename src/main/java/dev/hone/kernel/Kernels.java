@@ -5,6 +5,7 @@ import dev.hone.tensor.MemorySpace;
 import dev.hone.tensor.Tensor;
 import java.lang.foreign.Arena;
 import java.util.List;
+import java.util.Optional;
 
 /**
  * The op contract: what a device must compute, forward and hand-derived backward. Shapes, dtypes, aliasing and rounding of each op
@@ -12,8 +13,8 @@ import java.util.List;
  *
  * <p>Letters: M tokens (documents laid end to end, no padding), C hidden, H heads, KV key/value heads, D head dim, I intermediate,
  * V vocabulary, R rank. {@code =} overwritten, {@code +=} accumulated. Arguments said to be nullable may be null; every other one
- * may not. Tensors lie in {@link #memory}; {@link #resident}, {@link #countNonFinite}, {@link #cast} and {@link #nf4Quantize} also
- * read from the host, where the weights of files are mapped. Every method throws {@link NativeException} when the device refuses its
+ * may not. Tensors lie in {@link #memory}; {@link #resident}, {@link #countNonFinite}, {@link #cast}, {@link #nf4Quantize} and
+ * {@link #int8Quantize} also read from the host, where the weights of files are mapped. Every method throws {@link NativeException} when the device refuses its
  * arguments, before computing anything.
  */
 public interface Kernels extends AutoCloseable {
@@ -39,6 +40,11 @@ public interface Kernels extends AutoCloseable {
     return List.of();
   }
 
+  /** What the device can do, where it has memory of its own; takes some milliseconds, since the link is measured. */
+  default Optional<Accelerator> accelerator() {
+    return Optional.empty();
+  }
+
   /** Bytes of memory that the device has. */
   long memoryBytes();
 
@@ -56,7 +62,7 @@ public interface Kernels extends AutoCloseable {
 
   /**
    * A frozen weight as this device's ops read it, for as long as {@code arena} lives: the stored tensor itself where it lies in
-   * memory that they reach, else a copy - vectors in f32, matrices in the compute dtype, NF4 as it is.
+   * memory that they reach, else a copy - vectors in f32, matrices in the compute dtype, NF4 and I8 as they are.
    */
   Tensor resident(Tensor stored, Arena arena);
 

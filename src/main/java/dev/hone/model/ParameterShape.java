@@ -14,6 +14,9 @@ public record ParameterShape(String name, List<Long> shape, boolean decay) {
   /** What PEFT puts before the base model's module names in adapter files. */
   public static final String PEFT_PREFIX = "base_model.model.";
 
+  /** The checkpoint's name of the embedding. */
+  public static final String EMBEDDING = "model.embed_tokens.weight";
+
   public long elements() {
     return shape.stream().reduce(1L, Math::multiplyExact);
   }
@@ -39,7 +42,7 @@ public record ParameterShape(String name, List<Long> shape, boolean decay) {
   /** Every weight of a checkpoint of this shape, in the order of the forward pass; a tied head is not listed again. */
   public static List<ParameterShape> ofModel(ModelSpec spec) {
     List<ParameterShape> all = new ArrayList<>();
-    all.add(matrix("model.embed_tokens.weight", spec.vocab(), spec.hidden()));
+    all.add(matrix(EMBEDDING, spec.vocab(), spec.hidden()));
     for (int layer = 0; layer < spec.layers(); layer++) {
       String block = "model.layers." + layer + ".";
       all.add(norm(block + "input_layernorm.weight", spec.hidden()));

@@ -3,16 +3,19 @@ package dev.hone.plan;
 import dev.hone.model.ModelSpec;
 import dev.hone.model.ParameterShape;
 import dev.hone.tensor.DType;
+import java.util.Arrays;
+import java.util.function.Function;
 
 /**
  * Bytes of the pieces of a base in the layer cache's form: what a layer's blob takes in a slot.
  *
- * @param layer of a layer's blob; every layer has the same shapes
+ * @param layer of a layer's blob; the largest one's where they differ
  * @param embedding of the embedding's table
  * @param head of the head; 0 when it is the embedding's table
  */
 public record BlobBytes(long layer, long embedding, long head) {
   private static final long ALIGNMENT = 64;
+  private static final String LAYERS = "model.layers.";
 
   /** Form of the linear layers. */
   public enum Form {
@@ -28,14 +31,27 @@ public record BlobBytes(long layer, long embedding, long head) {
    * @param matrices dtype of matrices that are not quantised
    */
   public static BlobBytes of(ModelSpec spec, Form form, DType matrices) {
-    long layer = 0;
+    return of(spec, weight -> form, matrices);
+  }
+
+  /**
+   * The bytes of a cache whose linear layers have several forms.
+   *
+   * @param forms of each linear layer's weight
+   * @param matrices dtype of matrices that are not quantised
+   */
+  public static BlobBytes of(ModelSpec spec, Function<ParameterShape, Form> forms, DType matrices) {
+    long[] layers = new long[spec.layers()];
     for (ParameterShape p : ParameterShape.ofModel(spec)) {
-      if (p.name().startsWith("model.layers.0.")) {
-        layer += p.shape().size() == 1 ? aligned(4 * p.elements()) : matrix(p.shape().get(0), p.shape().get(1), form, matrices);
+      if (p.name().startsWith(LAYERS)) {
+        int layer = Integer.parseInt(p.name().substring(LAYERS.length(), p.name().indexOf('.', LAYERS.length())));
+        layers[layer] +=
+            p.shape().size() == 1
+                ? aligned(4 * p.elements()) : matrix(p.shape().get(0), p.shape().get(1), forms.apply(p), matrices);
       }
     }
     long table = aligned(matrices.bytes((long) spec.vocab() * spec.hidden()));
-    return new BlobBytes(layer, table, spec.tiedHead() ? 0 : table);
+    return new BlobBytes(Arrays.stream(layers).max().orElse(0), table, spec.tiedHead() ? 0 : table);
   }
 
   private static long matrix(long out, long in, Form form, DType matrices) {

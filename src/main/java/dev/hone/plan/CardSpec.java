@@ -1,5 +1,6 @@
 package dev.hone.plan;
 
+import dev.hone.kernel.Accelerator;
 import java.util.List;
 import java.util.Locale;
 import java.util.Optional;
@@ -64,6 +65,13 @@ public record CardSpec(String name, long memory, double flops, double memoryRate
     return TABLE.stream()
         .filter(c -> words.endsWith(c.name.substring(0, c.name.lastIndexOf('-'))))
         .min(java.util.Comparator.comparingLong(c -> Math.abs(c.memory - bytes)));
+  }
+
+  /** A card at hand: its rates by data sheet where this table has it, else as it says itself; its link as measured. */
+  public static CardSpec of(Accelerator card) {
+    CardSpec sheet = of(card.name(), card.memory())
+        .orElse(new CardSpec(card.name(), card.memory(), card.flops(), card.memoryRate(), card.linkRate()));
+    return new CardSpec(sheet.name, card.memory(), sheet.flops, sheet.memoryRate, card.linkRate());
   }
 
   /** Floating-point operations a second that a step reaches. */

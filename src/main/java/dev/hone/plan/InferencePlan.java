@@ -1,7 +1,6 @@
 package dev.hone.plan;
 
 import dev.hone.model.ModelSpec;
-import dev.hone.model.ParameterShape;
 import dev.hone.model.Projection;
 import dev.hone.model.Tuning;
 import dev.hone.plan.Buffer.Kind;
@@ -56,10 +55,8 @@ public final class InferencePlan {
   }
 
   private static void adapters(Plan.Builder plan, ModelSpec spec, Tuning tuning, StepShape step) {
-    long elements =
-        ParameterShape.trained(spec, tuning).stream().mapToLong(ParameterShape::elements).sum();
-    if (elements > 0) {
-      plan.add(Kind.PARAMETERS, TrainingPlan.flat("values", true), DType.F32, elements);
+    for (ParameterGroup group : ParameterGroup.of(spec, tuning, step.moments())) {
+      plan.add(Kind.PARAMETERS, group.buffer("values"), DType.F32, group.elements());
     }
     plan.add(Kind.SCRATCH, "sum", DType.F64, 1);
     if (tuning instanceof Tuning.Lora lora) {

@@ -109,8 +109,10 @@ public final class Plan {
   /** The arena of a plan, and its tensors by name. */
   public final class Memory {
     private final Map<String, Tensor> tensors = new LinkedHashMap<>();
+    private final Arena arena;
 
     private Memory(MemorySpace space, Arena arena) {
+      this.arena = arena;
       MemorySegment memory = space.allocate(arena, Math.max(ALIGNMENT, arenaBytes), ALIGNMENT);
       for (Buffer buffer : buffers.values()) {
         long[] shape = buffer.shape().stream().mapToLong(Long::longValue).toArray();
@@ -130,6 +132,24 @@ public final class Plan {
 
     public boolean has(String name) {
       return tensors.containsKey(name);
+    }
+
+    /** Whether the plan has host memory of that name. */
+    public boolean hasHost(String name) {
+      return host.stream().anyMatch(b -> b.name().equals(name));
+    }
+
+    /**
+     * Takes pageable host memory of the plan, as long as the arena lives.
+     *
+     * @throws IllegalArgumentException when the plan has none of that name and as many bytes
+     */
+    public Tensor host(String name, DType dtype, long... shape) {
+      Tensor tensor = Tensor.allocate(arena, name, dtype, shape);
+      if (!host.contains(new HostBuffer(name, Buffer.Kind.OPTIMIZER, tensor.bytes(), false))) {
+        throw new IllegalArgumentException("the plan has no pageable " + name + " of " + tensor.bytes() + " bytes");
+      }
+      return tensor;
     }
   }
 

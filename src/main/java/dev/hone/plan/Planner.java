@@ -1,5 +1,6 @@
 package dev.hone.plan;
 
+import dev.hone.config.Moments;
 import dev.hone.config.Placement;
 import dev.hone.config.Placement.Where;
 import dev.hone.config.Sizes;
@@ -149,27 +150,51 @@ public final class Planner {
 
   /** As {@link #best}; else an error that names what would make it fit. */
   public Choice require(StepShape step, String where) {
-    return best(step).orElseThrow(() -> {
-      Choice least = smallest(step);
-      Plan plan = least.plan();
-      List<String> remedies = remedies(step);
-      return UserError.of(
-          "%s: this run needs at least %s of device memory (%s of buffers and %s of context), %s pinned and %s pageable on the host;"
-              + " the limits are %s, %s and %s in all; %s",
-          where, Sizes.text(plan.arenaBytes() + limits.context()), Sizes.text(plan.arenaBytes()), Sizes.text(limits.context()),
-          Sizes.text(plan.hostBytes(true)), Sizes.text(plan.hostBytes(false)), Sizes.text(limits.vram()),
-          Sizes.text(limits.pinned()), Sizes.text(limits.ram()),
-          remedies.isEmpty() ? "no setting alone makes it fit: take a smaller model or a larger card" : String.join(", or ", remedies));
-    });
+    return require(List.of(step), where);
+  }
+
+  /**
+   * The best of several ways to deal the rows of an optimiser step.
+   *
+   * @param steps the preferred first; another one must be at least 1 % faster
+   * @param where the run's file, for the message
+   * @throws UserError when none fits; it names what would make one fit
+   */
+  public Choice require(List<StepShape> steps, String where) {
+    Choice best = null;
+    for (StepShape step : steps) {
+      Choice choice = best(step).orElse(null);
+      if (choice != null && (best == null || choice.tokensPerSecond() > 1.01 * best.tokensPerSecond())) {
+        best = choice;
+      }
+    }
+    if (best == null) {
+      throw doesNotFit(steps.stream().min(Comparator.comparingInt(StepShape::tokens)).orElseThrow(), where, steps.size() == 1);
+    }
+    return best;
+  }
+
+  private UserError doesNotFit(StepShape step, String where, boolean fixedRows) {
+    Choice least = smallest(step);
+    Plan plan = least.plan();
+    List<String> remedies = remedies(step, fixedRows);
+    return UserError.of(
+        "%s: this run needs at least %s of device memory (%s of buffers beside %s of context and whatever else is there), %s pinned and"
+            + " %s pageable on the host; the limits are %s, %s and %s in all; %s",
+        where, Sizes.text(plan.arenaBytes() + limits.context()), Sizes.text(plan.arenaBytes()), Sizes.text(limits.context()),
+        Sizes.text(plan.hostBytes(true)), Sizes.text(plan.hostBytes(false)), Sizes.text(limits.vram()),
+        Sizes.text(limits.pinned()), Sizes.text(limits.ram()),
+        remedies.isEmpty() ? "no setting alone makes it fit: take a smaller model or a larger card" : String.join(", or ", remedies));
   }
 
   /** Settings that, changed alone, make the run fit. */
-  private List<String> remedies(StepShape step) {
+  private List<String> remedies(StepShape step, boolean fixedRows) {
     List<String> remedies = new ArrayList<>();
     int tokens = largestTokens(step);
     if (tokens >= 16 && tokens < step.tokens()) {
       remedies.add(
-          "lower cutoff_len x per_device_train_batch_size from " + step.tokens() + " to " + tokens + " tokens");
+          "lower cutoff_len x per_device_train_batch_size from " + step.tokens() + " to " + tokens + " tokens"
+              + (fixedRows && tokens >= step.positions() ? " (auto_find_batch_size: true deals the rows anew)" : ""));
     }
     if (!fixed.equals(freed(Placement.AUTO)) && with(freed(Placement.AUTO)).best(step).isPresent()) {
       remedies.add("leave the placement keys out");
@@ -193,8 +218,7 @@ public final class Planner {
   public int largestTokens(StepShape step) {
     Predicate<Integer> fit = tokens -> {
       int documents = Math.max(1, (int) ((long) step.documents() * tokens / step.tokens()));
-      StepShape shape = new StepShape(step.compute(), step.recompute(), tokens, documents, step.positions());
-      return fits(smallest(shape));
+      return fits(smallest(step.withTokens(tokens, documents)));
     };
     int low = 0;
     int high = 1;
@@ -227,14 +251,19 @@ public final class Planner {
     others.add(new Layout(now.weights(), now.residentLayers(), now.activations(), now.head(), now.embedding(), !now.optimizer()));
     for (Layout other : others) {
       if (!other.equals(now)) {
-        Choice there = choice(other, chosen.step());
-        long bytes = there.plan().arenaBytes() - chosen.plan().arenaBytes();
-        lines.add(String.format(
-            Locale.ROOT, "%-34s %s%s, %,.0f tokens/s%s", difference(now, other), bytes < 0 ? "saves " : "takes ",
-            Sizes.text(Math.abs(bytes)), there.tokensPerSecond(), fits(there) ? "" : " (does not fit)"));
+        lines.add(alternative(difference(now, other), chosen, choice(other, chosen.step())));
       }
     }
+    Moments moments = chosen.step().moments() == Moments.F32 ? Moments.EIGHT_BIT : Moments.F32;
+    lines.add(alternative("optim: " + moments.optim(), chosen, choice(now, chosen.step().withMoments(moments))));
     return lines;
+  }
+
+  private String alternative(String setting, Choice chosen, Choice there) {
+    long bytes = there.plan().arenaBytes() - chosen.plan().arenaBytes();
+    return String.format(
+        Locale.ROOT, "%-34s %s%s, %,.0f tokens/s%s", setting, bytes < 0 ? "saves " : "takes ", Sizes.text(Math.abs(bytes)),
+        there.tokensPerSecond(), fits(there) ? "" : " (does not fit)");
   }
 
   private String difference(Layout now, Layout other) {

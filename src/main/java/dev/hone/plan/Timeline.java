@@ -1,6 +1,7 @@
 package dev.hone.plan;
 
 import dev.hone.model.ModelSpec;
+import dev.hone.model.ParameterShape;
 import dev.hone.model.Projection;
 import dev.hone.model.Tuning;
 
@@ -13,9 +14,13 @@ import dev.hone.model.Tuning;
  *   products take 2 M N K operations at the achieved rate; attention 4 M^2 H D / 2 forward, 2.5 times that backward
  * </pre>
  *
- * The optimiser's step is left out: it comes once in many micro-batches.
+ * A step of the optimiser on the device is left out, being short. One on the host is counted in full for each micro-batch, though it may
+ * come once in many: gradients and values travel, and the host reads and writes 28 bytes a parameter at {@value #HOST_RATE} bytes a
+ * second, which two memory channels reach.
  */
 public final class Timeline {
+  private static final double HOST_RATE = 1e10;
+
   private final ModelSpec spec;
   private final CardSpec card;
   private final Layout layout;
@@ -23,6 +28,7 @@ public final class Timeline {
   private final BlobBytes blobs;
   private final double layerFlops;
   private final double attentionFlops;
+  private final double hostStep;
   private double kernels;
   private double in;
   private double out;
@@ -45,6 +51,8 @@ public final class Timeline {
         adapters += t.rank() * (t.projection().out(spec) + (double) t.projection().in(spec));
       }
     }
+    double trained = ParameterShape.trained(spec, tuning).stream().mapToDouble(ParameterShape::elements).sum();
+    hostStep = layout.optimizer() ? 0 : trained * (8 / card.linkRate() + 28 / HOST_RATE);
     layerFlops = 2.0 * step.tokens() * (linear + adapters / spec.layers());
     double row = Math.max(1, (double) step.tokens() / Math.max(1, step.documents()));
     attentionFlops = 2.0 * step.tokens() * row * spec.queryDim();
@@ -92,7 +100,7 @@ public final class Timeline {
       double passes = layout.activations().again() && !top ? layerFlops + attentionFlops : 0;
       compute(layer, top ? 0 : saved, (passes + layerFlops + adapterGradients() + 2.5 * attentionFlops) / f);
     }
-    return Math.max(kernels, out);
+    return Math.max(kernels, out) + hostStep;
   }
 
   /** dA and dB beside dx: a product pass over the adapters again. */

@@ -3,7 +3,6 @@ package dev.hone.plan;
 import dev.hone.kernel.Kernels;
 import dev.hone.kernel.Slabs;
 import dev.hone.model.ModelSpec;
-import dev.hone.model.ParameterShape;
 import dev.hone.model.Projection;
 import dev.hone.model.Tuning;
 import dev.hone.plan.Buffer.Kind;
@@ -36,6 +35,9 @@ public final class TrainingPlan {
   /** The ring as a whole. */
   public static final long RING_BYTES = 2 * RING;
 
+  /** Elements of a chunk on their way through the host's optimiser: 4 MiB, long beside the start of a copy. Whole blocks of 8-bit moments. */
+  public static final long HOST_CHUNK = 1 << 20;
+
   /** The plan of a run. */
   public static Plan of(ModelSpec spec, Tuning tuning, StepShape step, Layout layout, Needs needs) {
     int last = spec.layers() - 1;
@@ -46,7 +48,7 @@ public final class TrainingPlan {
             spec.layers(), true, layer -> activations.again() && layer < last,
             layer -> activations == Layout.Activations.SAVE_ALL && layer < last);
     Plan.Builder plan = new Plan.Builder(clock);
-    trainables(plan, spec, tuning, layout);
+    trainables(plan, ParameterGroup.of(spec, tuning, step.moments()), layout);
     batch(plan, spec, step);
     for (int layer = 0; layer < spec.layers(); layer++) {
       boolean kept = !activations.offloads() || layer == last;
@@ -99,28 +101,29 @@ public final class TrainingPlan {
     return "layers." + layer + ".x";
   }
 
-  /** The flat buffer that holds the values of the decayed or the undecayed parameters. */
-  public static String flat(String what, boolean decay) {
-    return what + (decay ? ".decayed" : ".undecayed");
-  }
-
-  private static void trainables(Plan.Builder plan, ModelSpec spec, Tuning tuning, Layout layout) {
-    List<ParameterShape> trained = ParameterShape.trained(spec, tuning);
-    for (boolean decay : new boolean[] {true, false}) {
-      long elements =
-          trained.stream().filter(p -> p.decay() == decay).mapToLong(ParameterShape::elements).sum();
-      if (elements > 0) {
-        plan.add(Kind.PARAMETERS, flat("values", decay), DType.F32, elements);
-        plan.add(Kind.GRADIENTS, flat("gradients", decay), DType.F32, elements);
+  /** On the host, moments are whole, values and gradients pass through by chunks: what trains is the device's. */
+  private static void trainables(Plan.Builder plan, List<ParameterGroup> groups, Layout layout) {
+    for (ParameterGroup group : groups) {
+      plan.add(Kind.PARAMETERS, group.buffer("values"), DType.F32, group.elements());
+      plan.add(Kind.GRADIENTS, group.buffer("gradients"), DType.F32, group.elements());
+      for (String moment : new String[] {"adam.m", "adam.v"}) {
+        DType dtype = group.eightBit() ? DType.U8 : DType.F32;
+        long blocks = group.eightBit() ? ParameterGroup.blocks(group.elements()) : 0;
         if (layout.optimizer()) {
-          plan.add(Kind.OPTIMIZER, flat("adam.m", decay), DType.F32, elements);
-          plan.add(Kind.OPTIMIZER, flat("adam.v", decay), DType.F32, elements);
-        } else {
-          for (String what : new String[] {"values", "gradients", "adam.m", "adam.v"}) {
-            plan.host(Kind.OPTIMIZER, flat("host." + what, decay), 4 * elements, false);
+          plan.add(Kind.OPTIMIZER, group.buffer(moment), dtype, group.elements());
+          if (blocks > 0) {
+            plan.add(Kind.OPTIMIZER, group.buffer(moment + ".absmax"), DType.F32, blocks);
           }
+        } else {
+          plan.host(Kind.OPTIMIZER, group.buffer("host." + moment), dtype.bytes(group.elements()), false);
+          plan.host(Kind.OPTIMIZER, group.buffer("host." + moment + ".absmax"), 4 * blocks, false);
         }
       }
+    }
+    if (!layout.optimizer()) {
+      long chunk = Math.min(HOST_CHUNK, groups.stream().mapToLong(ParameterGroup::elements).max().orElse(0));
+      plan.host(Kind.OPTIMIZER, "host.values", 4 * chunk, false);
+      plan.host(Kind.OPTIMIZER, "host.gradients", 4 * chunk, false);
     }
     plan.add(Kind.SCRATCH, "sum", DType.F64, 1);
   }

@@ -139,14 +139,14 @@ public final class RunInputs implements AutoCloseable {
     return probes;
   }
 
-  Batches batches() {
-    TrainConfig.Schedule s = config.schedule();
-    return new Batches(data.train(), s.batch(), s.accumulation(), config.data().shuffle(), config.data().shuffleSeed());
+  Batches batches(Batching batching) {
+    return new Batches(
+        data.train(), batching.rows(), batching.accumulation(), config.data().shuffle(), config.data().shuffleSeed());
   }
 
   /** Null when there is nothing to evaluate. */
-  Batches evaluationBatches() {
-    return data.evaluation().isEmpty() ? null : Batches.inOrder(data.evaluation(), config.evaluation().batch());
+  Batches evaluationBatches(Batching batching) {
+    return data.evaluation().isEmpty() ? null : Batches.inOrder(data.evaluation(), batching.evaluationRows());
   }
 
   @Override

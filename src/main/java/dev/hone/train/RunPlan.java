@@ -21,13 +21,14 @@ import dev.hone.plan.Planner;
 import dev.hone.plan.StepShape;
 import dev.hone.plan.TrainingPlan;
 import dev.hone.tensor.DType;
+import java.util.List;
 
 /** A run planned from its settings and the model's config.json alone: nothing else is read. */
 public final class RunPlan {
   private final TrainConfig config;
   private final ModelSpec spec;
   private final Tuning tuning;
-  private final StepShape step;
+  private final List<StepShape> steps;
 
   /** @throws UserError when the model's shape or an adapter cannot be read */
   public RunPlan(TrainConfig config) {
@@ -41,9 +42,10 @@ public final class RunPlan {
             : Adapters.tuning(
                 spec, config.model().adapter().map(PeftConfig::read).orElseGet(() -> NewAdapter.config(config)),
                 (float) config.lora().dropout());
-    int rows = config.schedule().batch();
     int length = config.data().cutoffLength();
-    step = new StepShape(DType.BF16, true, Math.multiplyExact(rows, length), rows, length);
+    steps = Batching.of(config).stream()
+        .map(b -> new StepShape(DType.BF16, true, Math.multiplyExact(b.rows(), length), b.rows(), length))
+        .map(shape -> shape.withMoments(config.optimizer().moments())).toList();
   }
 
   public ModelSpec spec() {
@@ -56,7 +58,12 @@ public final class RunPlan {
 
   /** The largest micro-batch that the settings allow: rows of cutoff_len. */
   public StepShape step() {
-    return step;
+    return steps.getFirst();
+  }
+
+  /** The micro-batches that auto_find_batch_size chooses from, the preferred first; one without it. */
+  public List<StepShape> steps() {
+    return steps;
   }
 
   /** The base's pieces as a card gets them. */
@@ -97,7 +104,8 @@ public final class RunPlan {
   /** The buffers of training on the CPU, recomputing or not. */
   public Plan onCpu(boolean recompute) {
     DType compute = config.model().computeDtype() == TrainConfig.ComputeDtype.BF16 ? DType.BF16 : DType.F32;
-    StepShape shape = new StepShape(compute, recompute, step.tokens(), step.documents(), step.positions());
+    StepShape step = step();
+    StepShape shape = new StepShape(compute, recompute, step.tokens(), step.documents(), step.positions(), step.moments());
     try (CpuKernels kernels = new CpuKernels()) {
       long crossEntropy = kernels.crossEntropyScratchBytes(shape.tokens(), spec.hidden(), spec.vocab(), compute);
       long workspace = kernels.workspaceBytes(TrainingPlan.largest(spec, tuning, shape));

@@ -1,18 +1,18 @@
 package dev.hone.train;
 
+import dev.hone.config.Moments;
+import dev.hone.config.Sizes;
 import dev.hone.config.TrainConfig;
 import dev.hone.config.UserError;
 import dev.hone.data.Batches;
 import dev.hone.data.Example;
 import dev.hone.engine.AdapterStart;
 import dev.hone.engine.Adapters;
-import dev.hone.engine.LayerCache;
 import dev.hone.engine.Model;
 import dev.hone.engine.Storage;
 import dev.hone.format.PeftAdapter;
 import dev.hone.format.PeftConfig;
 import dev.hone.kernel.Kernels;
-import dev.hone.kernel.cpu.CpuKernels;
 import dev.hone.kernel.device.Devices;
 import dev.hone.model.ModelSpec;
 import dev.hone.model.ParameterShape;
@@ -34,13 +34,15 @@ final class RunSetup implements AutoCloseable {
   private final TrainConfig config;
   private final RunInputs inputs;
   private final Kernels kernels;
+  private final Batching batching;
   private final Batches batches;
   private final Batches evaluation;
   private final int totalSteps;
   private final PeftConfig peft;
   private final Tuning tuning;
   private final StepShape step;
-  private final LayerCache cache;
+  private final List<String> reasons;
+  private final RunBase base;
   private final Model model;
   private final Map<String, String> fingerprint;
   private final Snapshot.Start start;
@@ -49,14 +51,9 @@ final class RunSetup implements AutoCloseable {
    * Reads the weights; what trains starts fresh, from an adapter or from a checkpoint, as the config says.
    *
    * @param note hears what takes long
-   * @throws UserError when no device serves, a step does not fit, or a placement is asked for that training does not make
+   * @throws UserError when no device serves or the run does not fit
    */
   static RunSetup open(TrainConfig config, RunInputs inputs, Consumer<String> note) {
-    config.machine().placement().planOnly().ifPresent(key -> {
-      throw UserError.of(
-          "%s: %s is for `hone plan`: training keeps weights, head and optimiser states in the device's memory; remove it%s",
-          config.where(key), key, key.equals("activation_placement") ? ", or set gradient_checkpointing" : "");
-    });
     boolean full = config.method() == TrainConfig.Method.FULL;
     Devices.Use use = full ? Devices.Use.FULL_TRAINING : Devices.Use.ADAPTERS_OR_GENERATION;
     Kernels kernels = Devices.open(config.machine().device(), config.machine().threads(), use);
@@ -73,43 +70,30 @@ final class RunSetup implements AutoCloseable {
     this.inputs = inputs;
     this.kernels = kernels;
     ModelSpec spec = inputs.spec();
-    batches = inputs.batches();
-    evaluation = inputs.evaluationBatches();
-    totalSteps = config.schedule().maxSteps().orElseGet(() -> Math.toIntExact(batches.stepsFor(config.schedule().epochs())));
     PeftAdapter adapter = config.model().adapter().map(folder -> read(folder, spec)).orElse(null);
     boolean full = config.method() == TrainConfig.Method.FULL;
     peft = full ? null : adapter == null ? NewAdapter.config(config) : adapter.config();
     tuning = peft == null ? new Tuning.Full() : Adapters.tuning(spec, peft, dropout(adapter));
-    step = chooseStep(spec);
+    Placer.Placed placed = new Placer(config, inputs, kernels, tuning, storage()).place(note);
+    batching = placed.batching();
+    batches = inputs.batches(batching);
+    evaluation = inputs.evaluationBatches(batching);
+    totalSteps = config.schedule().maxSteps().orElseGet(() -> Math.toIntExact(batches.stepsFor(config.schedule().epochs())));
+    step = placed.step();
+    reasons = placed.reasons();
     fingerprint = fingerprint();
-    cache = cache(note);
+    base = RunBase.open(config, inputs, storage(), placed, note);
     Model opened = null;
     try {
-      opened = Model.open(kernels, spec, cache == null ? inputs.base() : cache, tuning, storage(), step);
+      opened = base.model(kernels, tuning, note);
       model = opened;
       start = start(adapter);
     } catch (RuntimeException | Error e) {
       if (opened != null) {
         opened.close();
       }
-      closeCache();
+      base.close();
       throw e;
-    }
-  }
-
-  /** The quantised base in a file, where the config wants one; else null. */
-  private LayerCache cache(Consumer<String> note) {
-    if (storage() == Storage.AS_STORED || config.model().layerCache().isEmpty()) {
-      return null;
-    }
-    try (CpuKernels host = new CpuKernels()) {
-      return LayerCache.open(host, inputs.base(), storage(), config.model().layerCache().get(), note);
-    }
-  }
-
-  private void closeCache() {
-    if (cache != null) {
-      cache.close();
     }
   }
 
@@ -130,46 +114,6 @@ final class RunSetup implements AutoCloseable {
       case NF4_DOUBLE -> Storage.NF4_DOUBLE_QUANTISED;
       case INT8 -> Storage.INT8;
     };
-  }
-
-  private StepShape chooseStep(ModelSpec spec) {
-    Batches.Extent train = batches.longest();
-    Batches.Extent held = evaluation == null ? train : evaluation.longest();
-    int positions = Math.max(train.longestDocument(), held.longestDocument());
-    if (positions > spec.maxPositions()) {
-      throw UserError.of(
-          "%s: a row has %d tokens and the model was made for %d; lower cutoff_len, or stretch it with rope_scaling",
-          config.where("cutoff_len"), positions, spec.maxPositions());
-    }
-    DType compute =
-        kernels.computeDtype(config.model().computeDtype() == TrainConfig.ComputeDtype.BF16 ? DType.BF16 : DType.F32);
-    StepShape keep =
-        new StepShape(
-            compute, false, Math.max(train.tokens(), held.tokens()), Math.max(train.documents(), held.documents()), positions);
-    StepShape recompute = new StepShape(compute, true, keep.tokens(), keep.documents(), positions);
-    long memory = kernels.memoryBytes();
-    return switch (config.machine().recompute()) {
-      case ON -> requireRoom(recompute, memory);
-      case OFF -> requireRoom(keep, memory);
-      // Half of the memory is left to weights, page cache and the person's other programs.
-      case AUTO -> bytes(keep) <= memory / 2 ? keep : requireRoom(recompute, memory);
-    };
-  }
-
-  private StepShape requireRoom(StepShape shape, long memory) {
-    long bytes = bytes(shape);
-    if (bytes > memory) {
-      throw UserError.of(
-          "%s: one step needs %s of buffers and the device has %s of memory; lower per_device_train_batch_size (now %d)%s"
-              + " or cutoff_len (now %d)",
-          config.source(), size(bytes), size(memory), config.schedule().batch(),
-          shape.recompute() ? "" : ", set gradient_checkpointing: true", config.data().cutoffLength());
-    }
-    return shape;
-  }
-
-  private long bytes(StepShape shape) {
-    return Model.plan(kernels, inputs.spec(), tuning, shape).arenaBytes();
   }
 
   private Snapshot.Start start(PeftAdapter adapter) {
@@ -194,13 +138,12 @@ final class RunSetup implements AutoCloseable {
 
   /** What the order of the data and the dropout masks follow from, beside the step. */
   private Map<String, String> fingerprint() {
-    TrainConfig.Schedule s = config.schedule();
     return Map.of(
         "seed", Long.toString(config.seed()),
         "data_seed", Long.toString(config.data().shuffleSeed()),
         "disable_shuffling", Boolean.toString(!config.data().shuffle()),
-        "per_device_train_batch_size", Integer.toString(s.batch()),
-        "gradient_accumulation_steps", Integer.toString(s.accumulation()),
+        "per_device_train_batch_size", Integer.toString(batching.rows()),
+        "gradient_accumulation_steps", Integer.toString(batching.accumulation()),
         "dataset checksum", checksum(inputs.data().train()));
   }
 
@@ -239,17 +182,20 @@ final class RunSetup implements AutoCloseable {
             activations()));
     lines.add(
         format(
-            "trains   %s, %s parameters (%.2f %% of the model)",
+            "trains   %s, %s parameters (%.2f %% of the model)%s",
             peft == null ? "everything" : "LoRA r " + peft.rank() + ", alpha " + trim(peft.alpha()), count(trained),
-            100.0 * trained / spec.parameters()));
+            100.0 * trained / spec.parameters(), step.moments() == Moments.EIGHT_BIT ? ", AdamW's moments in 8 bits" : ""));
     lines.add("data     " + inputs.data().report().summary()
         + inputs.data().template().map(t -> "; template " + t.name()).orElse(""));
     lines.add(
         format(
-            "steps    %d of %d x %d rows, %.2f epochs", totalSteps, config.schedule().accumulation(),
-            config.schedule().batch(), batches.epochAfter(totalSteps)));
-    lines.add("memory   " + size(model.plan().arenaBytes()) + " of buffers: " + kinds(model.plan())
+            "steps    %d of %d x %d rows%s, %.2f epochs", totalSteps, batching.accumulation(), batching.rows(),
+            config.schedule().autoBatch() ? " (auto_find_batch_size)" : "", batches.epochAfter(totalSteps)));
+    lines.add("memory   " + Sizes.text(model.plan().arenaBytes()) + " of buffers: " + kinds(model.plan())
         + (step.recompute() ? "; activations recomputed in backward" : ""));
+    if (!reasons.isEmpty()) {
+      lines.add("places   " + String.join("; ", reasons));
+    }
     lines.add("device   " + kernels.describe());
     return lines;
   }
@@ -265,7 +211,7 @@ final class RunSetup implements AutoCloseable {
     List<String> parts = new ArrayList<>();
     plan.bytesByKind().forEach((kind, bytes) -> {
       if (bytes > 0) {
-        parts.add(kind.title() + " " + size(bytes));
+        parts.add(kind.title() + " " + Sizes.text(bytes));
       }
     });
     return String.join(", ", parts);
@@ -277,11 +223,6 @@ final class RunSetup implements AutoCloseable {
 
   private static String count(long n) {
     return n < 1_000_000 ? format("%.1fK", n / 1e3) : n < 1_000_000_000 ? format("%.1fM", n / 1e6) : format("%.2fB", n / 1e9);
-  }
-
-  private static String size(long bytes) {
-    return bytes < 1 << 20 ? format("%.0f KiB", bytes / 1024.0)
-        : bytes < 1 << 30 ? format("%.1f MiB", bytes / 1048576.0) : format("%.2f GiB", bytes / 1073741824.0);
   }
 
   private static String format(String pattern, Object... values) {
@@ -299,6 +240,10 @@ final class RunSetup implements AutoCloseable {
 
   Model model() {
     return model;
+  }
+
+  Batching batching() {
+    return batching;
   }
 
   Batches batches() {
@@ -325,7 +270,7 @@ final class RunSetup implements AutoCloseable {
   @Override
   public void close() {
     model.close();
-    closeCache();
+    base.close();
     kernels.close();
   }
 }

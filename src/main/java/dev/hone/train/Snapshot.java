@@ -4,31 +4,36 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.hone.config.Moments;
 import dev.hone.config.UserError;
 import dev.hone.engine.Parameters;
 import dev.hone.format.AtomicFiles;
 import dev.hone.format.SafetensorsFile;
 import dev.hone.format.SafetensorsWriter;
+import dev.hone.format.StoredType;
+import dev.hone.tensor.Tensor;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
-import java.util.List;
+import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.Set;
 import java.util.TreeSet;
 
 /**
- * What a run needs to go on bit for bit: the trained values and AdamW's moments in f32 ({@code optimizer.safetensors}), and how far it
- * had come ({@code trainer_state.json}). Data order and dropout are functions of the seed and the step, so the step and a fingerprint
- * of what they depend on are all the random state there is; the fingerprint lies in the safetensors metadata.
+ * What a run needs to go on bit for bit: the trained values and AdamW's moments as they are kept ({@code optimizer.safetensors}), and
+ * how far it had come ({@code trainer_state.json}). Data order and dropout are functions of the seed and the step, so the step and a
+ * fingerprint of what they depend on are all the random state there is; the fingerprint lies in the safetensors metadata.
  */
 final class Snapshot {
   private static final String OPTIMIZER = "optimizer.safetensors";
   private static final String STATE = "trainer_state.json";
   private static final String FIRST_MOMENT = ".exp_avg";
   private static final String SECOND_MOMENT = ".exp_avg_sq";
+  private static final String MAXIMA = ".absmax";
+  private static final String OPTIM = "optim";
   private static final String UNLOGGED_STEPS = "unlogged steps";
   private static final String UNLOGGED_LOSS = "unlogged loss";
   private static final String LOSS_SCALE = "loss scale";
@@ -78,12 +83,25 @@ final class Snapshot {
       writer.metadata(LOSS_SCALE, Float.toString(progress.scale.value()));
       writer.metadata(LOSS_SCALE_STEPS, Integer.toString(progress.scale.stepsSinceChange()));
     }
-    for (Parameters.Parameter p : parameters.all()) {
-      writer.add(p.name(), p.value());
-      writer.add(p.name() + FIRST_MOMENT, p.m());
-      writer.add(p.name() + SECOND_MOMENT, p.v());
-    }
+    writer.metadata(OPTIM, parameters.moments().optim());
+    parameters.all().forEach(p -> stored(p).forEach(writer::add));
     writer.write(folder.resolve(OPTIMIZER));
+  }
+
+  /** A parameter's tensors by their names in the file. */
+  private static Map<String, Tensor> stored(Parameters.Parameter p) {
+    Map<String, Tensor> all = new LinkedHashMap<>();
+    all.put(p.name(), p.value());
+    add(all, p.name() + FIRST_MOMENT, p.m());
+    add(all, p.name() + SECOND_MOMENT, p.v());
+    return all;
+  }
+
+  private static void add(Map<String, Tensor> all, String name, Parameters.Moment moment) {
+    all.put(name, moment.stored());
+    if (moment.absmax() != null) {
+      all.put(name + MAXIMA, moment.absmax());
+    }
   }
 
   /**
@@ -101,11 +119,12 @@ final class Snapshot {
     try (Arena arena = Arena.ofConfined()) {
       SafetensorsFile file = SafetensorsFile.open(folder.resolve(OPTIMIZER), arena);
       fingerprint.forEach((key, want) -> requireSame(folder, key, file.metadata().get(key), want));
+      requireSame(
+          folder, OPTIM, file.metadata().getOrDefault(OPTIM, Moments.F32.optim()), parameters.moments().optim());
       requireSameTensors(folder, file, parameters);
       for (Parameters.Parameter p : parameters.all()) {
-        p.value().set(file.floats(p.name()));
-        p.m().set(file.floats(p.name() + FIRST_MOMENT));
-        p.v().set(file.floats(p.name() + SECOND_MOMENT));
+        stored(p).forEach((name, tensor) ->
+            tensor.copyFrom(Tensor.of(arena, name, tensor.dtype(), file.bytes(name), tensor.shape())));
       }
       JsonNode state = JSON.readTree(stateFile.toFile());
       Unlogged unlogged =
@@ -126,16 +145,17 @@ final class Snapshot {
   private static void requireSameTensors(Path folder, SafetensorsFile file, Parameters parameters) {
     Set<String> stored = new TreeSet<>(file.names());
     for (Parameters.Parameter p : parameters.all()) {
-      for (String name : List.of(p.name(), p.name() + FIRST_MOMENT, p.name() + SECOND_MOMENT)) {
+      stored(p).forEach((name, tensor) -> {
         if (!stored.remove(name)) {
           throw UserError.of("%s has no %s, which this run trains; resume with the same settings", folder, name);
         }
-        if (!Arrays.equals(file.shape(name), p.value().shape())) {
+        StoredType type = StoredType.of(tensor.dtype());
+        if (file.type(name) != type || !Arrays.equals(file.shape(name), tensor.shape())) {
           throw UserError.of(
-              "%s has %s of shape %s, this run trains it in %s; resume with the same settings",
-              folder, name, Arrays.toString(file.shape(name)), Arrays.toString(p.value().shape()));
+              "%s has %s as %s %s, this run trains it as %s %s; resume with the same settings",
+              folder, name, file.type(name), Arrays.toString(file.shape(name)), type, Arrays.toString(tensor.shape()));
         }
-      }
+      });
     }
     if (!stored.isEmpty()) {
       throw UserError.of(

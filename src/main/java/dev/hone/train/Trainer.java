@@ -253,7 +253,7 @@ public final class Trainer {
 
     private Snapshot.Progress progress(int done) {
       return new Snapshot.Progress(
-          done, totalSteps, batches.epochAfter(done), config.schedule().epochs(), config.schedule().batch(),
+          done, totalSteps, batches.epochAfter(done), config.schedule().epochs(), setup.batching().rows(),
           config.output().loggingSteps(), log.history(), new Snapshot.Unlogged(stepsSinceLog, lossSinceLog),
           scale.state());
     }

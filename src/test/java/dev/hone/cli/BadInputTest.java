@@ -171,9 +171,9 @@ class BadInputTest {
     assertThat(refused(llama().with("lora_target", "q_proj,query"))).contains("run.yaml:11", "`query`", "q_proj");
     assertThat(refused(llama().with("model_name_or_path", folder.resolve("nowhere"))))
         .contains("run.yaml:1", "no folder");
-    assertThat(refused(llama().with("vram_limit", "6GB"))).contains("run.yaml:11", "vram_limit is for `hone plan`");
-    assertThat(refused(llama().with("activation_placement", "save_all")))
-        .contains("run.yaml:11", "activation_placement is for `hone plan`", "gradient_checkpointing");
+    assertThat(refused(llama().with("vram_limit", "six"))).contains("run.yaml:11", "vram_limit");
+    assertThat(refused(llama().with("activation_placement", "offload").with("gradient_checkpointing", false)))
+        .contains("run.yaml:11", "activation_placement: offload contradicts gradient_checkpointing");
     assertThat(refused(llama().with("resume_from_checkpoint", true))).contains("run.yaml:11", "holds no checkpoint-N");
     assertThat(refused(llama().with("adapter_name_or_path", folder.resolve("nowhere")))).contains("nowhere");
     assertThat(refused(llama()

@@ -215,7 +215,7 @@ class LauncherTest {
     launcher = link;
     Result result = run(Map.of("HONE_JAVA_OPTS", "-Xmx1g -Da=b"), "doctor");
     assertThat(result.out().lines())
-        .containsExactly("-XX:+UseSerialGC", "-Xshare:auto", "--enable-native-access=ALL-UNNAMED",
+        .containsExactly("-XX:+UseSerialGC", "-Xmn8m", "-Xshare:auto", "--enable-native-access=ALL-UNNAMED",
             "-Dhone.library=" + library, "-Xmx1g", "-Da=b", "-jar", jar.toString(), "doctor");
   }
 }

@@ -53,6 +53,19 @@ class PlanCommandTest {
         .contains("predicted", "tokens/s", "optimizer_placement", "tokens fit");
   }
 
+  /** 40 million elements of r 16 in blocks of 256: 8 bytes an element, or 2 and 8/256; on the CPU too. */
+  @Test
+  void eightBitMomentsSaveWhatThePlanSays() throws Exception {
+    assertThat(plan("--card", "rtx-4090")).isEqualTo(Main.DONE);
+    assertThat(said()).containsPattern("optim: adamw_8bit +saves 227.6 MiB");
+    out.reset();
+    assertThat(plan("--card", "rtx-4090", "optim=adamw_8bit")).isEqualTo(Main.DONE);
+    assertThat(said()).containsPattern("optim: adamw_torch +takes 227.6 MiB").containsPattern("optimizer states +77.4 MiB");
+    out.reset();
+    assertThat(plan("optim=paged_adamw_8bit")).isEqualTo(Main.DONE);
+    assertThat(said()).contains("on the CPU").containsPattern("optimizer states +77.4 MiB");
+  }
+
   @Test
   void theJsonHasWhatToolsAskFor() throws Exception {
     assertThat(plan("--card", "rtx-4090", "--json", "weight_placement=streamed")).isEqualTo(Main.DONE);

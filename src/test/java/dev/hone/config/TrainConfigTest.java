@@ -68,7 +68,7 @@ class TrainConfigTest {
     assertThat(c.data().shuffle()).isTrue();
     assertThat(c.data().shuffleSeed()).isEqualTo(42);
     assertThat(c.data().hasEvaluation()).isFalse();
-    assertThat(c.optimizer()).isEqualTo(new TrainConfig.Optimizer(5e-5, 0.9, 0.999, 1e-8, 0, 1, 0));
+    assertThat(c.optimizer()).isEqualTo(new TrainConfig.Optimizer(5e-5, 0.9, 0.999, 1e-8, 0, 1, 0, Moments.F32));
     assertThat(c.schedule().batch()).isEqualTo(8);
     assertThat(c.schedule().accumulation()).isEqualTo(1);
     assertThat(c.schedule().epochs()).isEqualTo(3);
@@ -244,8 +244,15 @@ class TrainConfigTest {
     assertThat(load("gradient_checkpointing: true\n").machine().recompute()).isEqualTo(Recompute.ON);
     assertThat(load("disable_gradient_checkpointing: true\n").machine().recompute()).isEqualTo(Recompute.OFF);
     assertThat(load("pissa_init: false\nneftune_noise_alpha: null\n").notes()).isEmpty();
+    for (String f32 : List.of("adamw_torch", "adamw_torch_fused", "adamw", "paged_adamw_32bit")) {
+      assertThat(load("optim: " + f32 + "\n").optimizer().moments()).as(f32).isEqualTo(Moments.F32);
+    }
+    for (String eightBit : List.of("adamw_8bit", "adamw_bnb_8bit", "paged_adamw_8bit")) {
+      assertThat(load("optim: " + eightBit + "\n").optimizer().moments()).as(eightBit).isEqualTo(Moments.EIGHT_BIT);
+    }
+    assertThat(load("optim: adamw_8bit\n").notes()).isEmpty();
     assertThat(load("optim: paged_adamw_8bit\n").notes())
-        .containsExactly(yaml + ":4: optim paged_adamw_8bit runs as AdamW with fp32 states");
+        .containsExactly(yaml + ":4: optim paged_adamw_8bit is adamw_8bit here; optimizer_placement says where its states lie");
     assertThat(load("finetuning_type: full\nlora_rank: 8\n").notes())
         .containsExactly(yaml + ":5: lora_rank has no effect: finetuning_type is full");
   }

@@ -6,7 +6,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import dev.hone.config.UserError;
 import dev.hone.data.Example;
 import dev.hone.data.MicroBatch;
-import dev.hone.format.LayerCacheFile;
+import dev.hone.format.LayerCacheIndex;
 import dev.hone.kernel.cpu.CpuKernels;
 import dev.hone.model.ParameterShape;
 import dev.hone.model.Projection;
@@ -94,12 +94,12 @@ class LayerCacheTest {
       byte[] first = Files.readAllBytes(path);
       try (LayerCache again = open(base, Storage.NF4)) {
         assertThat(notes).hasSize(1);
-        assertThat(again.file().segments()).allSatisfy(s -> assertThat(s.offset() % 4096).as(s.name()).isZero());
-        assertThat(again.file().segments().stream().map(LayerCacheFile.Segment::name))
+        assertThat(again.file().index().segments()).allSatisfy(s -> assertThat(s.offset() % 4096).as(s.name()).isZero());
+        assertThat(again.file().index().segments().stream().map(LayerCacheIndex.Segment::name))
             .startsWith("embedding", "layers.0", "layers.1");
         for (ParameterShape p : ParameterShape.ofModel(base.spec())) {
           boolean linear = p.shape().size() == 2 && p.name().contains(".layers.");
-          assertThat(again.file().dtype(p.name())).isEqualTo(linear ? DType.NF4 : DType.F32);
+          assertThat(again.file().index().dtype(p.name())).isEqualTo(linear ? DType.NF4 : DType.F32);
         }
       }
       assertThat(Files.readAllBytes(path)).isEqualTo(first);
@@ -122,7 +122,7 @@ class LayerCacheTest {
       Tensor copy = Tensor.allocate(arena, "copy", DType.U8, blob.bytes()).copyFrom(blob);
       String name = "model.layers.1.mlp.down_proj.weight";
       Tensor mapped = cache.file().tensor(name);
-      Tensor moved = cache.file().tensorIn(arena, name, copy);
+      Tensor moved = cache.file().index().tensorIn(arena, name, copy);
       Tensor a = Tensor.allocate(arena, "a", DType.F32, mapped.shape());
       Tensor b = Tensor.allocate(arena, "b", DType.F32, mapped.shape());
       kernels.cast(a, mapped);
@@ -144,13 +144,13 @@ class LayerCacheTest {
               case NF4_DOUBLE_QUANTISED -> BlobBytes.Form.NF4_DOUBLE;
               case INT8 -> BlobBytes.Form.INT8;
             };
-        DType matrices = cache.file().dtype("model.embed_tokens.weight");
+        DType matrices = cache.file().index().dtype("model.embed_tokens.weight");
         BlobBytes planned = BlobBytes.of(base.spec(), form, matrices);
         for (int layer = 0; layer < base.spec().layers(); layer++) {
-          assertThat(cache.file().blobBytes("layers." + layer)).as(model + " " + storage).isEqualTo(planned.layer());
+          assertThat(cache.file().index().blobBytes("layers." + layer)).as(model + " " + storage).isEqualTo(planned.layer());
         }
-        assertThat(cache.file().blobBytes("embedding")).isEqualTo(planned.embedding());
-        assertThat(base.spec().tiedHead() ? 0 : cache.file().blobBytes("head")).isEqualTo(planned.head());
+        assertThat(cache.file().index().blobBytes("embedding")).isEqualTo(planned.embedding());
+        assertThat(base.spec().tiedHead() ? 0 : cache.file().index().blobBytes("head")).isEqualTo(planned.head());
       }
     }
   }

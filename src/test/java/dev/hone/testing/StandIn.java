@@ -21,7 +21,8 @@ public final class StandIn {
 
   private StandIn() {}
 
-  private static Path library() {
+  /** The library as it was built. */
+  public static Path library() {
     String path = System.getProperty(PROPERTY);
     boolean there = path != null && Files.exists(Path.of(path));
     if (!there) {

@@ -39,8 +39,9 @@ class CardQuickstartTest {
     new Trainer(config, listener).run();
     System.out.printf(
         "quickstart on the stand-in: %d steps, last loss %.3f, %d of %d answers before, %d of %d after, %d s%n",
-        losses.size(), losses.getLast(), probes.getFirst().exact(), probes.getFirst().answers().size(), probes.getLast().exact(),
-        probes.getLast().answers().size(), Duration.ofNanos(System.nanoTime() - began).toSeconds());
+        losses.size(), losses.getLast(), probes.getFirst().exact(), probes.getFirst().answers().size(),
+        probes.getLast().exact(), probes.getLast().answers().size(),
+        Duration.ofNanos(System.nanoTime() - began).toSeconds());
     assertThat(probes.getFirst().exact()).isZero();
     assertThat(probes.getLast().exact()).as("of 96; the CPU's f32 run answers 93, and rounding to bf16 moves a few")
         .isGreaterThanOrEqualTo(88);

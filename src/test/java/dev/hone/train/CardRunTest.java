@@ -43,11 +43,29 @@ class CardRunTest {
     System.out.printf("%s %s: 20 losses within %.2f %% of the reference's%n", card, model, 100 * worst);
   }
 
+  /** quantization_bit: 8 on a card against the same setting on the CPU. */
   @ParameterizedTest
   @CsvSource({"cc=8.0", "cc=7.5"})
-  void aResumedRunEndsInTheSameBits(String card) {
+  void anInt8BaseFollowsTheCpu(String card) {
+    List<Double> want =
+        TrainingRun.golden(folder, "models/llama").with("quantization_bit", 8).with("layer_cache", false).to("cpu").run().losses();
+    List<Double> got =
+        golden("models/llama", StandIn.library(card)).with("quantization_bit", 8)
+            .with("layer_cache_dir", folder.resolve("cache").toAbsolutePath()).to("card").run().losses();
+    assertThat(got).hasSameSizeAs(want);
+    for (int i = 0; i < want.size(); i++) {
+      assertThat(got.get(i)).as("step %d", i + 1).isCloseTo(want.get(i), within(LOSS * want.get(i)));
+    }
+  }
+
+  /** Rank 65: 8-bit moments whose tensors end within a block. */
+  @ParameterizedTest
+  @CsvSource({"cc=8.0, adamw_torch", "cc=7.5, adamw_torch", "cc=8.0, adamw_8bit"})
+  void aResumedRunEndsInTheSameBits(String card, String optim) {
     Path driver = StandIn.library(card);
-    TrainingRun straight = golden("models/llama", driver).with("lora_dropout", 0.1).with("max_steps", 4).to("straight");
+    TrainingRun straight =
+        golden("models/llama", driver).with("adapter_name_or_path", null).with("lora_rank", 65).with("optim", optim)
+            .with("lora_dropout", 0.1).with("max_steps", 4).to("straight");
     List<Double> all = straight.run().losses();
     TrainingRun half = straight.to("half").with("save_strategy", "steps").with("save_steps", 2);
     half.run();

@@ -53,6 +53,30 @@ class TrainerTest {
     }
   }
 
+  /**
+   * 120 steps that learn 12 random rows by heart, with moments in 8 bits and in f32. In the decade below its block's maximum a code is
+   * off by up to 7 % of a first moment and 3.5 % of a second (64 and 128 values on [0.1, 1]), below it by more, this way and that: over
+   * thousands of elements the losses stay within 2 % of each other; 1.1 % was the most.
+   */
+  @Test
+  void eightBitMomentsLearnAsWellAsFp32() {
+    TrainingRun run =
+        new TrainingRun(folder, Golden.committed("models/llama"), rows).with("lora_rank", 64).with("learning_rate", "2e-3")
+            .with("per_device_train_batch_size", 12).with("max_steps", 120);
+    List<Double> exact = run.to("f32").run().losses();
+    TrainingRun.Told told = run.to("8bit").with("optim", "adamw_8bit").run();
+    List<Double> coded = told.losses();
+    assertThat(told.plan.summary()).anyMatch(line -> line.contains("moments in 8 bits"));
+    assertThat(exact.getLast()).isLessThan(0.001 * exact.getFirst());
+    assertThat(coded).isNotEqualTo(exact);
+    double worst = 0;
+    for (int i = 0; i < 120; i++) {
+      assertThat(coded.get(i)).as("step %d", i + 1).isCloseTo(exact.get(i), within(0.02 * exact.get(i)));
+      worst = Math.max(worst, Math.abs(coded.get(i) / exact.get(i) - 1));
+    }
+    System.out.printf("120 steps: losses with 8-bit moments within %.2f %% of f32's%n", 100 * worst);
+  }
+
   /** bf16 has 8 bits of mantissa, 0.4 % of a value; a loss over hundreds of rounded activations stays within 1 %. */
   @Test
   void bf16ActivationsComeCloseToFp32() {

@@ -576,11 +576,11 @@ public final class CpuKernels implements Kernels {
     return tensor.descriptor();
   }
 
-  private static AssertionError mismatch(String function, Throwable cause) {
+  static AssertionError mismatch(String function, Throwable cause) {
     return new AssertionError(function + ": the binding does not match hone.h", cause);
   }
 
-  private static void check(int status) {
+  static void check(int status) {
     if (status == 0) {
       return;
     }

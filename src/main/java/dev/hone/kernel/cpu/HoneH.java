@@ -32,6 +32,10 @@ final class HoneH {
       function("hone_set_threads", JAVA_INT, JAVA_INT);
   static final MethodHandle THREAD_WORKSPACE_BYTES =
       function("hone_thread_workspace_bytes", JAVA_LONG);
+  static final MethodHandle PAGES_PREFETCH =
+      function("hone_pages_prefetch", JAVA_INT, ADDRESS, JAVA_LONG);
+  static final MethodHandle PAGES_RELEASE =
+      function("hone_pages_release", JAVA_INT, ADDRESS, JAVA_LONG);
   static final MethodHandle EMBEDDING_FORWARD =
       function("hone_embedding_forward", JAVA_INT, ADDRESS, ADDRESS, ADDRESS, JAVA_FLOAT);
   static final MethodHandle EMBEDDING_BACKWARD =

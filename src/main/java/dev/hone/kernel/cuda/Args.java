@@ -38,9 +38,9 @@ final class Args {
     shape(op, tensor, rows, columns);
   }
 
-  /** A weight: {@code compute} or NF4. */
+  /** A weight: {@code compute}, NF4 or I8. */
   static void weight(String op, Tensor tensor, DType compute, long rows, long columns) {
-    if (tensor == null || tensor.dtype() != DType.NF4) {
+    if (tensor == null || !tensor.dtype().isQuantised()) {
       dtype(op, tensor, compute);
     }
     shape(op, tensor, rows, columns);

@@ -13,15 +13,20 @@ import java.util.Locale;
  * @param minor second part
  * @param memory bytes
  * @param multiprocessors how many
+ * @param clock of theirs, kHz
+ * @param memoryRate bytes a second of its memory: two transfers a clock over the whole bus
  * @param sharedPerBlock the most shared memory that a block may opt in to, bytes
  * @param driverVersion the CUDA version that the driver serves: 1000 major + 10 minor
  */
 public record Card(
-    int ordinal, int device, String name, int major, int minor, long memory, int multiprocessors, int sharedPerBlock,
-    int driverVersion) {
+    int ordinal, int device, String name, int major, int minor, long memory, int multiprocessors, int clock, double memoryRate,
+    int sharedPerBlock, int driverVersion) {
 
   /** CUdevice_attribute. */
+  private static final int CLOCK_RATE = 13;
   private static final int MULTIPROCESSOR_COUNT = 16;
+  private static final int MEMORY_CLOCK_RATE = 36;
+  private static final int MEMORY_BUS_WIDTH = 37;
   private static final int CAPABILITY_MAJOR = 75;
   private static final int CAPABILITY_MINOR = 76;
   private static final int SHARED_PER_BLOCK_OPTIN = 97;
@@ -57,7 +62,9 @@ public record Card(
     return new Card(
         ordinal, device, driver.deviceName(device), driver.attribute(CAPABILITY_MAJOR, device),
         driver.attribute(CAPABILITY_MINOR, device), driver.deviceMemory(device),
-        driver.attribute(MULTIPROCESSOR_COUNT, device), driver.attribute(SHARED_PER_BLOCK_OPTIN, device),
+        driver.attribute(MULTIPROCESSOR_COUNT, device), driver.attribute(CLOCK_RATE, device),
+        2e3 * driver.attribute(MEMORY_CLOCK_RATE, device) * driver.attribute(MEMORY_BUS_WIDTH, device) / 8,
+        driver.attribute(SHARED_PER_BLOCK_OPTIN, device),
         driver.version());
   }
 
@@ -74,6 +81,16 @@ public record Card(
           capability());
     }
     return capability >= 80 ? Tier.SM_80 : Tier.SM_75;
+  }
+
+  /**
+   * Dense 16-bit tensor operations a second with f32 accumulation: multiply-adds a clock and multiprocessor as in NVIDIA's white
+   * papers of each architecture, GeForce cards taken for their half rate.
+   */
+  double flops() {
+    int capability = 10 * major + minor;
+    int perClock = capability >= 100 && capability < 110 ? 4096 : capability == 90 ? 2048 : capability == 80 ? 1024 : 256;
+    return 2e3 * perClock * clock * multiprocessors;
   }
 
   /** Such as 8.6. */

@@ -38,7 +38,8 @@ final class CompiledRival implements Rival {
       Map.entry("gated_fwd", new Plan(1, List.of("activation"))),
       Map.entry("gated_bwd", new Plan(2, List.of("activation"))),
       Map.entry("attention_delta", new Plan(1, List.of("H", "D"))),
-      Map.entry("nf4_dequant", new Plan(1, List.of("cols", "K"))));
+      Map.entry("nf4_dequant", new Plan(1, List.of("cols", "K"))),
+      Map.entry("int8_dequant", new Plan(1, List.of("cols", "K"))));
 
   private final CudaDevice device;
   private final KernelCompiler compiler;

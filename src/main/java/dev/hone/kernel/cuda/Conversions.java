@@ -13,10 +13,7 @@ import java.lang.foreign.MemorySegment;
  * goes through a passing buffer on the card in chunks, so that the card holds no second copy of it.
  */
 final class Conversions {
-  /**
-   * Of a source on the host: small beside any card, long beside the start of a copy. A multiple of every block in
-   * elements.
-   */
+  /** Of a source on the host: small beside any card, long beside the start of a copy. */
   private static final long CHUNK_BYTES = 32 << 20;
 
   private final Stage stage;
@@ -32,14 +29,14 @@ final class Conversions {
     void run(Tensor part, long first);
   }
 
-  /** Runs over a source: at once where it lies on the card, else chunk by chunk. */
-  private void each(Tensor source, Chunk chunk) {
+  /** Runs over a source: at once where it lies on the card, else in chunks of a multiple of {@code unit} elements. */
+  private void each(Tensor source, long unit, Chunk chunk) {
     if (source.memory() != MemorySpace.HOST) {
       chunk.run(source, 0);
       return;
     }
     DType dtype = source.dtype();
-    long most = CHUNK_BYTES / dtype.bytes(2) * 2;
+    long most = Math.max(1, CHUNK_BYTES / dtype.bytes(2) * 2 / unit) * unit;
     long elements = source.elements();
     try (Arena passing = Arena.ofShared()) {
       Tensor part =
@@ -56,12 +53,12 @@ final class Conversions {
 
   void cast(Tensor out, Tensor in) {
     Args.require(out.elements() == in.elements(), "cast", in + " to " + out);
-    if (in.dtype() == DType.NF4) {
+    if (in.dtype().isQuantised()) {
       Args.dtype("cast", out, stage.compute());
       Args.require(in.rank() == 2, "cast", in + ", want (N,K)");
       products.dequantize(out, in, 0, in.shape(0), 0, in.shape(1));
     } else {
-      each(in, (part, first) -> cast(out, first, part, 0, part.elements()));
+      each(in, 1, (part, first) -> cast(out, first, part, 0, part.elements()));
     }
   }
 
@@ -110,7 +107,7 @@ final class Conversions {
     Args.vector(op, count, DType.F64, 1);
     Args.require(x.dtype().isFloat(), op, x + ", want floats");
     count.zero();
-    each(x, (part, first) -> sum("count_nonfinite", count, part));
+    each(x, 1, (part, first) -> sum("count_nonfinite", count, part));
   }
 
   /** out += the sum over x that an op makes in parts. */
@@ -129,10 +126,23 @@ final class Conversions {
     long elements = w.elements();
     Args.elements(op, codes, DType.U8, Math.ceilDiv(elements, 2L));
     Args.elements(op, absmax, DType.F32, Math.ceilDiv(elements, (long) block));
-    each(w, (part, first) -> {
+    each(w, block, (part, first) -> {
       long n = part.elements();
       stage.begin("nf4_quantize", w.dtype()).tensor(codes, first / 2).tensor(absmax, DType.F32.bytes(first / block))
           .tensor(part).count(n).dim(block).flat(n);
+    });
+  }
+
+  void int8Quantize(Tensor codes, Tensor scale, Tensor w) {
+    String op = "int8_quantize";
+    Args.require(w.dtype().isFloat() && w.rank() == 2, op, w + ", want floats (N,K)");
+    Args.elements(op, codes, DType.U8, w.elements());
+    Args.vector(op, scale, DType.F32, w.shape(0));
+    long k = w.shape(1);
+    each(w, k, (part, first) -> {
+      long rows = part.elements() / k;
+      stage.begin("int8_quantize", w.dtype()).tensor(codes, first).tensor(scale, DType.F32.bytes(first / k)).tensor(part)
+          .dim(rows).dim(k).rows(rows, k);
     });
   }
 
@@ -148,10 +158,10 @@ final class Conversions {
         .tensor(stage.fixed().signed()).count(blocks).flat(blocks);
   }
 
-  /** Vectors in f32, matrices in the compute dtype, NF4 with its side data as it is. */
+  /** Vectors in f32, matrices in the compute dtype, NF4 and I8 with their side data as they are. */
   Tensor resident(Tensor stored, Arena arena) {
-    if (stored.dtype() == DType.NF4) {
-      return nf4(stored, arena);
+    if (stored.dtype().isQuantised()) {
+      return quantised(stored, arena);
     }
     DType dtype = stored.rank() == 1 ? DType.F32 : stage.compute();
     Tensor there = Tensor.allocate(stage.device().memory(), arena, stored.name(), dtype, stored.shape());
@@ -159,14 +169,18 @@ final class Conversions {
     return there;
   }
 
-  private Tensor nf4(Tensor stored, Arena arena) {
+  private Tensor quantised(Tensor stored, Arena arena) {
     CudaMemory memory = stage.device().memory();
     Quant q = stored.quant();
+    MemorySegment codes = memory.allocate(arena, stored.bytes(), 64);
+    memory.write(codes, stored.data().asSlice(0, stored.bytes()));
+    if (stored.dtype() == DType.I8) {
+      return Tensor.ofInt8(
+          memory, arena, stored.name(), codes, copy(q.absmax(), arena), stored.shape(0), stored.shape(1));
+    }
     Quant there = new Quant(
         copy(q.code(), arena), copy(q.absmax(), arena), copy(q.nestedCode(), arena), copy(q.nestedAbsmax(), arena),
         q.nestedOffset(), q.block(), q.nestedBlock());
-    MemorySegment codes = memory.allocate(arena, stored.bytes(), 64);
-    memory.write(codes, stored.data().asSlice(0, stored.bytes()));
     return Tensor.ofNf4(memory, arena, stored.name(), codes, there, stored.shape());
   }
 

@@ -4,6 +4,7 @@ import dev.hone.config.Rivalry;
 import dev.hone.config.Rivalry.Use;
 import dev.hone.config.UserCache;
 import dev.hone.config.UserError;
+import dev.hone.kernel.Accelerator;
 import dev.hone.kernel.Activation;
 import dev.hone.kernel.BlobStream;
 import dev.hone.kernel.Kernels;
@@ -18,6 +19,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 
 /**
  * The op contract on a card, composed of the kernels of {@code ptx/}: bf16 activations from compute capability 8.0 on,
@@ -114,6 +116,14 @@ public final class CudaKernels implements Kernels {
       remarks.addAll(0, stage.device().rivals().remarks());
     }
     return List.copyOf(remarks);
+  }
+
+  @Override
+  public Optional<Accelerator> accelerator() {
+    Card card = card();
+    long free = freeBytes();
+    return Optional.of(
+        new Accelerator(card.name(), card.memory(), free, Link.rate(stage.device(), true), card.flops(), card.memoryRate()));
   }
 
   @Override
@@ -443,7 +453,7 @@ public final class CudaKernels implements Kernels {
 
   @Override
   public void int8Quantize(Tensor codes, Tensor scale, Tensor w) {
-    throw Args.bad("int8_quantize: bases are quantised to int8 on the host");
+    conversions.int8Quantize(codes, scale, w);
   }
 
   @Override

@@ -3,8 +3,6 @@ package dev.hone.kernel.cuda;
 import dev.hone.config.UserError;
 import dev.hone.kernel.NativeException;
 import dev.hone.tensor.DType;
-import java.lang.foreign.Arena;
-import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.List;
 
@@ -16,8 +14,6 @@ import java.util.List;
  * @param cards that it has
  */
 public record CudaProbe(String library, String problem, List<Found> cards) {
-  private static final long LINK_BYTES = 64 << 20;
-
   /**
    * One card.
    *
@@ -48,37 +44,9 @@ public record CudaProbe(String library, String problem, List<Found> cards) {
     try (CudaDevice device = new CudaDevice(driver, card, Manifest.ofBuild())) {
       long free = driver.freeMemory();
       DType compute = card.tier().dtype();
-      try (Arena arena = Arena.ofShared()) {
-        MemorySegment there = device.memory().allocate(arena, LINK_BYTES, 64);
-        return new Found(card, compute, free, link(device, there, true), link(device, there, false), null);
-      }
+      return new Found(card, compute, free, Link.rate(device, true), Link.rate(device, false), null);
     } catch (UserError | NativeException e) {
       return new Found(card, null, 0, 0, 0, e.getMessage());
-    }
-  }
-
-  /** Bytes a second of one long copy, after one that warms up. */
-  private static double link(CudaDevice device, MemorySegment there, boolean in) {
-    Driver driver = device.use();
-    MemorySegment pinned = driver.allocatePinned(LINK_BYTES);
-    MemorySegment begin = driver.createEvent();
-    MemorySegment end = driver.createEvent();
-    try {
-      for (int i = 0; i < 2; i++) {
-        driver.record(begin, device.stream());
-        if (in) {
-          driver.copyIn(there.address(), pinned, LINK_BYTES, device.stream());
-        } else {
-          driver.copyOut(pinned, there.address(), LINK_BYTES, device.stream());
-        }
-        driver.record(end, device.stream());
-        device.synchronize();
-      }
-      return LINK_BYTES / (driver.elapsed(begin, end) / 1e3);
-    } finally {
-      driver.destroyEvent(begin);
-      driver.destroyEvent(end);
-      driver.freePinned(pinned);
     }
   }
 }

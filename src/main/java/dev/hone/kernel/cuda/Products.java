@@ -5,11 +5,11 @@ import dev.hone.tensor.Quant;
 import dev.hone.tensor.Tensor;
 
 /**
- * Products with a frozen weight W (N,K), in the compute dtype or NF4.
+ * Products with a frozen weight W (N,K), in the compute dtype, NF4 or I8.
  *
  * <pre>
- *   forward   y (M,N)  = x W^T + bias     NF4: slabs of rows of W, each dequantised into the workspace and used at once
- *   backward  dx (M,K) (+)= dy W          NF4: slabs of columns of W, so that dx needs no sum over slabs
+ *   forward   y (M,N)  = x W^T + bias     NF4, I8: slabs of rows of W, each dequantised into the workspace and used at once
+ *   backward  dx (M,K) (+)= dy W          NF4, I8: slabs of columns of W, so that dx needs no sum over slabs
  * </pre>
  *
  * A slab is at most {@value #SLAB} bytes: it stays in the second-level cache between the two kernels, and W never
@@ -47,12 +47,18 @@ final class Products {
       Args.vector(op, bias, DType.F32, n);
     }
     if (wide) {
-      Args.require(w.dtype() != DType.NF4, op, w + " with f32 output: not on a card");
+      Args.require(!w.dtype().isQuantised(), op, w + " with f32 output: not on a card");
       for (long row = 0; row < m; row += GEMV_ROWS) {
         gemv("linear_gemv_f32", y, row, x, w, bias, Math.min(GEMV_ROWS, m - row));
       }
     } else if (m <= GEMV_ROWS) {
-      gemv(w.dtype() == DType.NF4 ? "gemv_nf4" : "linear_gemv", y, 0, x, w, bias, m);
+      String rows =
+          switch (w.dtype()) {
+            case NF4 -> "gemv_nf4";
+            case I8 -> "gemv_int8";
+            default -> "linear_gemv";
+          };
+      gemv(rows, y, 0, x, w, bias, m);
     } else {
       forward(y, 0, x, 0, w, bias, m);
     }
@@ -70,7 +76,7 @@ final class Products {
   void forward(Tensor y, long yAt, Tensor x, long xAt, Tensor w, Tensor bias, long m) {
     long n = w.shape(0);
     long k = w.shape(1);
-    if (w.dtype() != DType.NF4) {
+    if (!w.dtype().isQuantised()) {
       stage.begin("linear_fwd").tensor(y, yAt).tensor(x, xAt).tensor(w).tensor(bias)
           .dim(m).dim(n).dim(k).dim(n).tiles(m, n);
       return;
@@ -96,7 +102,7 @@ final class Products {
   void backwardInput(Tensor dx, long dxAt, Tensor dy, long dyAt, Tensor w, boolean accumulate, long m) {
     long n = w.shape(0);
     long k = w.shape(1);
-    if (w.dtype() != DType.NF4) {
+    if (!w.dtype().isQuantised()) {
       stage.begin("linear_bwd_input").tensor(dx, dxAt).tensor(dy, dyAt).tensor(w)
           .dim(m).dim(n).dim(k).dim(n).dim(k).dim(k).flag(accumulate).tiles(m, k);
       return;
@@ -119,18 +125,21 @@ final class Products {
     return most >= SLAB_STEP ? most / SLAB_STEP * SLAB_STEP : Math.max(SLAB_LEAST, most / SLAB_LEAST * SLAB_LEAST);
   }
 
-  /** out (rows,columns) = the part of an NF4 weight from (row, column) on. */
+  /** out (rows,columns) = the part of an NF4 or I8 weight from (row, column) on. */
   void dequantize(Tensor out, Tensor w, long row, long rows, long column, long columns) {
-    Launcher launch = stage.begin("nf4_dequant").tensor(out);
+    Launcher launch = stage.begin(w.dtype() == DType.NF4 ? "nf4_dequant" : "int8_dequant").tensor(out);
     weight(launch, w).count(row).dim(rows).dim(column).dim(columns).dim(w.shape(1)).flat(rows * columns);
   }
 
-  /** A weight as kernels take it: its address, or an NF4 one's codes and side data. */
+  /** A weight as kernels take it: its address, or a quantised one's codes and side data. */
   private static Launcher weight(Launcher launch, Tensor w) {
     launch.tensor(w);
     Quant quant = w.quant();
     if (quant == null) {
       return launch;
+    }
+    if (w.dtype() == DType.I8) {
+      return launch.tensor(quant.absmax());
     }
     boolean nested = quant.isDouble();
     Args.require(

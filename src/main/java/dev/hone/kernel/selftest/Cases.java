@@ -86,12 +86,13 @@ final class Cases {
     return switch (storage) {
       case "16-bit" -> t.weight("w", 1 / (float) Math.sqrt(k), n, k);
       case "NF4" -> t.nf4("w", false, n, k);
+      case "I8" -> t.int8("w", n, k);
       default -> t.nf4("w", true, n, k);
     };
   }
 
   private void linears() {
-    for (String storage : new String[] {"16-bit", "NF4", "NF4 double"}) {
+    for (String storage : new String[] {"16-bit", "NF4", "NF4 double", "I8"}) {
       for (long[] s : new long[][] {{128, 128, 128}, {33, 51, 70}, {40, 96, 64}, {3, 70, 96}, {1, 33, 50}}) {
         long m = s[0];
         long n = s[1];

@@ -117,6 +117,14 @@ final class Trial implements AutoCloseable {
     return Tensor.ofNf4(kernels.memory(), arena, name, codes.data(), quant, rows, columns);
   }
 
+  /** A frozen weight in I8. */
+  Tensor int8(String name, long rows, long columns) {
+    Tensor codes = empty(name, DType.U8, rows * columns);
+    Tensor scale = empty("scale", DType.F32, rows);
+    kernels.int8Quantize(codes, scale, host(name, 1 / (float) Math.sqrt(columns), rows, columns));
+    return Tensor.ofInt8(kernels.memory(), arena, name, codes.data(), scale, rows, columns);
+  }
+
   Tensor ints(String name, int... values) {
     return empty(name, DType.I32, values.length).set(values);
   }

@@ -72,7 +72,8 @@ class FaultsTest {
   private static Entry entry(String op, int shared, Map<String, Integer> divisible) {
     return new Entry(
         "planted_" + op, op, "sm_80", "f32", "planted.ptx",
-        List.of(new Parameter("out", "u64"), new Parameter("n", "s32")), 0, 32, shared, 0, Map.of("PER_BLOCK", 32), divisible, "7.8", List.of(), "");
+        List.of(new Parameter("out", "u64"), new Parameter("n", "s32")), 0, 32, shared, 0, Map.of("PER_BLOCK", 32),
+        divisible, "7.8", List.of(), "");
   }
 
   private static CudaDevice open(String ptxVersion) {
