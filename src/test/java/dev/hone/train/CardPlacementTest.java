@@ -101,6 +101,9 @@ class CardPlacementTest {
         .with("activation_placement", "recompute").run();
     assertThat(places(told)).contains("2 of 5 layers stay", "(as set)", "activations: recompute (as set)", "embedding: host (as set)");
     assertThat(told.losses()).isEqualTo(losses);
+    told = run(LARGE, 5).with("head_placement", "host").with("embedding_placement", "host").run();
+    assertThat(places(told)).contains("head: host (as set)", "embedding: host (as set)");
+    assertThat(told.losses()).isEqualTo(losses);
     told = run(LARGE, 5).with("weight_placement", "streamed").with("gradient_checkpointing", true).run();
     assertThat(places(told)).contains("0 of 5 layers stay", "activations: recompute (as set)");
     assertThat(told.losses()).isEqualTo(losses);

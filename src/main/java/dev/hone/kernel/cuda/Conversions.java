@@ -81,7 +81,10 @@ final class Conversions {
     }
   }
 
-  /** A copy of 16-bit elements is a kernel too: rows of a cache go to another place each time, and a graph can say so to a kernel. */
+  /**
+   * A copy of 16-bit elements is a kernel too: rows of a cache go to another place each time, which a graph can tell a
+   * kernel.
+   */
   private static String castOp(DType from, DType to) {
     return switch (from) {
       case F32 -> to == DType.BF16 ? "cast_f32_bf16" : "cast_f32_f16";

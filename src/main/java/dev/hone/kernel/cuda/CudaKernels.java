@@ -177,7 +177,10 @@ public final class CudaKernels implements Kernels {
       return Replays.NONE;
     }
     if (!against.isEmpty()) {
-      device.remarks().add(what + ": kernels one by one, as " + against);
+      String remark = "kernels are launched one by one, not as graphs: " + against;
+      if (!device.remarks().contains(remark)) {
+        device.remarks().add(remark);
+      }
       return Replays.NONE;
     }
     return new Graphs(device, device.graphs(), what, device.remarks());

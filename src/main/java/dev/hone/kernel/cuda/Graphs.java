@@ -9,15 +9,16 @@ import java.util.List;
 import java.util.Locale;
 
 /**
- * Replays by CUDA graphs. The first run of a shape launches kernel by kernel: PTX is loaded and rivals are chosen then, which a
- * recording forbids. With {@link Use#AUTO} the next {@value #TIMED} runs are timed, then as many of the graph, and the faster way
- * stays; with {@link Use#ALWAYS} the second run records.
+ * Replays by CUDA graphs. The first run of a shape launches kernel by kernel: PTX is loaded and rivals are chosen then,
+ * which a recording forbids. With {@link Use#AUTO} the next {@value #TIMED} runs are timed, then as many of the graph,
+ * and the faster way stays; with {@link Use#ALWAYS} the second run records.
  *
- * <p>A replay runs the work against the {@link Tape}, which launches nothing but tells the graph's nodes what changed, and begins the
- * graph: one call for the driver instead of one for each kernel. Kernels, order and arguments are the same, and so are the numbers.
+ * <p>A replay runs the work against the {@link Tape}, which launches nothing but tells the graph's nodes what changed,
+ * and begins the graph: one call for the driver instead of one for each kernel. Kernels, order and arguments are the
+ * same, and so are the numbers.
  *
- * <p>A graph takes memory on the card that no plan knows, some hundred bytes a kernel; at most {@value #MOST_GRAPHS} are kept, of the
- * shapes used last.
+ * <p>A graph takes memory on the card that no plan knows, some hundred bytes a kernel; at most {@value #MOST_GRAPHS}
+ * are kept, of the shapes used last.
  */
 final class Graphs implements Replays {
   private static final int TIMED = 3;
@@ -131,11 +132,13 @@ final class Graphs implements Replays {
     shape.replayed = Math.min(shape.replayed, milliseconds);
     if (shape.runs == 2 + 2 * TIMED) {
       boolean wins = shape.replayed < MARGIN * shape.launched;
-      tell(String.format(
-          Locale.ROOT, "%s, %s: %s, %.2f ms instead of %.2f (cuda_graphs: %s)", what, shape,
-          wins ? "a graph of " + shape.tape.kernels() + " kernels" : "kernels one by one",
-          wins ? shape.replayed : shape.launched, wins ? shape.launched : shape.replayed,
-          wins ? "off turns it off" : "on forces it"));
+      tell(shape, wins
+          ? String.format(
+              Locale.ROOT, "a graph of %d kernels, %.2f ms instead of %.2f (cuda_graphs: off turns it off)",
+              shape.tape.kernels(), shape.replayed, shape.launched)
+          : String.format(
+              Locale.ROOT, "kernels one by one, %.2f ms instead of %.2f (cuda_graphs: on forces it)", shape.launched,
+              shape.replayed));
       if (!wins) {
         shape.eager = true;
         drop(shape);
@@ -143,11 +146,12 @@ final class Graphs implements Replays {
     }
   }
 
-  private void tell(String remark) {
+  /** A shape's choice, instead of what was told of it before. */
+  private void tell(Shape shape, String remark) {
+    String about = what + ", " + shape + ": ";
+    remarks.removeIf(line -> line.startsWith(about));
     if (told++ < MOST_REMARKS) {
-      remarks.add(remark);
-    } else if (told == MOST_REMARKS + 1) {
-      remarks.add(what + ": and so on for other shapes");
+      remarks.add(about + remark);
     }
   }
 
@@ -186,7 +190,7 @@ final class Graphs implements Replays {
     tape.replays(shape.executable);
     shape.tape = tape;
     if (use == Use.ALWAYS) {
-      tell(what + ", " + shape + ": a graph of " + tape.kernels() + " kernels (cuda_graphs: on)");
+      tell(shape, "a graph of " + tape.kernels() + " kernels (cuda_graphs: on)");
     }
     launch(shape);
   }
@@ -226,7 +230,7 @@ final class Graphs implements Replays {
       device.tape(null);
       drop(shape);
       shape.eager = true;
-      tell(what + ", " + shape + ": kernels one by one, as they vary: " + e.getMessage());
+      tell(shape, "kernels one by one, as they vary: " + e.getMessage());
       work.run();
       return;
     } finally {

@@ -5,9 +5,10 @@ import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
 
 /**
- * What a graph holds, launch by launch. While work is recorded, each launch is noted with the node that it became. Later the same work
- * runs again without launching: each launch is held against the one noted, and the node of a kernel whose arguments are others now -
- * a dropout's seed, a count, a position in a cache - gets the new ones. So the graph is right whatever the work's scalars depend on.
+ * What a graph holds, launch by launch. While work is recorded, each launch is noted with the node that it became. Later
+ * the same work runs again without launching: each launch is held against the one noted, and the node of a kernel whose
+ * arguments are others now - a dropout's seed, a count, a position in a cache - gets the new ones. So the graph is right
+ * whatever the work's scalars depend on.
  *
  * <pre>
  *   kernel   function  gridX  gridY  node  n  arguments (n)
