@@ -259,6 +259,6 @@ STANDIN_API int cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigne
   return call("cuLaunchKernel", Needs::Context, [&](State& s) {
     need(extra == nullptr, "'extra' is not supported, use kernelParams");
     const Grid grid{{gx, gy, gz}, {bx, by, bz}, shared};
-    s.streams.submit(s.stream(stream), kernel_work(s, function, grid, arguments), true);
+    s.streams.submit(s.stream(stream), Work::Kernel, kernel_work(s, function, grid, arguments));
   });
 }

@@ -160,7 +160,7 @@ public final class Decoder implements AutoCloseable {
   }
 
   private void layersPass() {
-    pass.forward(attentionSteps, false, 0);
+    pass.forward(attentionSteps, false, 0, LayerWalk.NONE);
   }
 
   private void lastPass() {

@@ -15,6 +15,7 @@ import dev.hone.plan.Plan;
 import dev.hone.plan.StepShape;
 import dev.hone.plan.TrainingPlan;
 import dev.hone.tensor.DType;
+import dev.hone.tensor.MemorySpace;
 import dev.hone.tensor.Tensor;
 import java.lang.foreign.Arena;
 import java.util.ArrayList;
@@ -45,6 +46,10 @@ public final class Model implements AutoCloseable {
   private final Replays evaluating;
   private final Runnable trainingPass = this::trainingPass;
   private final Runnable evaluatingPass = this::evaluatingPass;
+  private final Layout layout;
+  private final ActivationOffload offload;
+  private final LayerWalk leaving;
+  private final LayerWalk returning;
 
   /**
    * Takes the plan's arena and reads the weights.
@@ -59,7 +64,9 @@ public final class Model implements AutoCloseable {
   }
 
   /**
-   * As {@link #open(Kernels, ModelSpec, WeightSource, Tuning, Storage, StepShape)} with the base's weights as a layout places them.
+   * As {@link #open(Kernels, ModelSpec, WeightSource, Tuning, Storage, StepShape)} with the base's weights and the
+   * activations as a layout places them. Where the host refuses pinned memory for all the activations that go there,
+   * fewer layers' do: {@link #remarks} says so.
    *
    * @param base with matrices in the device's dtype; must stay open as long as the model
    */
@@ -91,13 +98,20 @@ public final class Model implements AutoCloseable {
 
   /** @param source of {@link Layout.Weights#ARENA} a cache */
   Model(
-      Kernels device, ModelSpec spec, WeightSource source, Tuning tuning, Storage storage, StepShape step, Layout layout) {
+      Kernels device, ModelSpec spec, WeightSource source, Tuning tuning, Storage storage, StepShape step,
+      Layout wanted) {
     this.spec = spec;
     this.step = step;
-    requireFrozenHead(layout, tuning);
-    BaseBlobs blobs = layout.weights() == Layout.Weights.ARENA ? (BaseBlobs) source : null;
-    plan = plan(device, spec, tuning, step, layout, blobs == null ? null : blobs.blobs(spec));
-    Plan.Memory memory = plan.allocate(device.memory(), arena);
+    requireFrozenHead(wanted, tuning);
+    BaseBlobs blobs = wanted.weights() == Layout.Weights.ARENA ? (BaseBlobs) source : null;
+    BlobBytes pieces = blobs == null ? null : blobs.blobs(spec);
+    Layout possible = device.memory() == MemorySpace.HOST ? wanted.onHost() : wanted;
+    Plan all = plan(device, spec, tuning, step, possible, pieces);
+    offload = ActivationOffload.reserve(device, all);
+    layout = offload.granted(possible);
+    plan = offload.isRefused() ? plan(device, spec, tuning, step, layout, pieces) : all;
+    Plan.Memory memory = allocate(device);
+    offload.bind(memory);
     kernels = ModelWeights.withWorkspace(device, memory);
     parameters = new Parameters(memory, arena, spec, tuning, step.moments());
     WeightSource placed = blobs == null ? source : new ArenaBase(kernels, blobs, spec, layout, memory, arena);
@@ -114,9 +128,22 @@ public final class Model implements AutoCloseable {
           s -> kernels.attentionForward(s.oHeads, s.lse, s.qHeads, s.kHeads, s.vHeads, inputs.docs(), settings));
     }
     lowestTrained = lowestTrained();
-    String moved = layout.activations().offloads() ? "activations travel to the host and back beside them" : weights.hindrance;
+    leaving = offload.forward(lowestTrained);
+    returning = offload.backward(lowestTrained);
+    String moved =
+        layout.activations().offloads() ? "activations travel to the host and back beside them" : weights.hindrance;
     training = kernels.replays("training", moved);
     evaluating = kernels.replays("evaluating", moved);
+  }
+
+  /** Takes the arena; without it the pinned memory is of no use. */
+  private Plan.Memory allocate(Kernels device) {
+    try {
+      return plan.allocate(device.memory(), arena);
+    } catch (UserError noRoom) {
+      offload.close();
+      throw noRoom;
+    }
   }
 
   private void requireFrozenHead(Layout layout, Tuning tuning) {
@@ -144,6 +171,16 @@ public final class Model implements AutoCloseable {
 
   public Plan plan() {
     return plan;
+  }
+
+  /** Where things are: as asked for, or as the device's host allowed. */
+  public Layout layout() {
+    return layout;
+  }
+
+  /** Why {@link #layout} is not as asked for, a line each. */
+  public List<String> remarks() {
+    return offload.remarks(spec.layers());
   }
 
   public Parameters parameters() {
@@ -202,12 +239,13 @@ public final class Model implements AutoCloseable {
 
   private void trainingPass() {
     long dropoutSeed = scalars.dropoutSeed;
-    pass.forward(attentionSteps, true, dropoutSeed);
+    pass.forward(attentionSteps, true, dropoutSeed, leaving);
     crossEntropy(pass.scratch().d, scalars.inverseCount, scalars.labelSmoothing);
     pass.finalNormBackward();
     for (int layer = spec.layers() - 1; layer >= Math.max(lowestTrained, 0); layer--) {
       weights.walk.before(layer);
-      if (step.recompute() && layer < spec.layers() - 1) {
+      returning.before(layer);
+      if (layout.activations(layer, spec.layers()).again()) {
         pass.block(layer).recompute(pass.rope(), attentionSteps.get(layer), dropoutSeed);
       }
       pass.block(layer).backward(pass.rope(), inputs.docs(), attention.get(layer), layer > lowestTrained, dropoutSeed);
@@ -219,7 +257,7 @@ public final class Model implements AutoCloseable {
   }
 
   private void evaluatingPass() {
-    pass.forward(attentionSteps, false, 0);
+    pass.forward(attentionSteps, false, 0, LayerWalk.NONE);
     crossEntropy(null, 0, 0);
   }
 
@@ -244,11 +282,13 @@ public final class Model implements AutoCloseable {
    */
   public List<float[]> hiddenStates(MicroBatch batch) {
     load(batch);
-    pass.forward(attentionSteps, false, 0);
     List<float[]> states = new ArrayList<>();
-    for (int layer = 0; layer < spec.layers(); layer++) {
-      states.add(pass.hidden(layer).toFloats());
-    }
+    pass.forward(attentionSteps, false, 0, new LayerWalk() {
+      @Override
+      public void before(int layer) {
+        states.add(pass.hidden(layer).toFloats());
+      }
+    });
     states.add(pass.finalNorm().toFloats());
     return states;
   }
@@ -256,7 +296,7 @@ public final class Model implements AutoCloseable {
   /** The logits (M,V) of a micro-batch. For inspection; allocates. */
   public float[] logits(MicroBatch batch) {
     load(batch);
-    pass.forward(attentionSteps, false, 0);
+    pass.forward(attentionSteps, false, 0, LayerWalk.NONE);
     Tensor hidden = pass.finalNorm();
     try (Arena passing = Arena.ofConfined()) {
       Tensor logits = Tensor.allocate(kernels.memory(), passing, "logits", DType.F32, 1, spec.vocab());
@@ -282,6 +322,7 @@ public final class Model implements AutoCloseable {
     inputs.close();
     pass.close();
     weights.walk.close();
+    offload.close();
     parameters.close();
     arena.close();
   }

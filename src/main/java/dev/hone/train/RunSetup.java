@@ -197,6 +197,7 @@ final class RunSetup implements AutoCloseable {
       lines.add("places   " + String.join("; ", reasons));
     }
     lines.add("device   " + kernels.describe());
+    lines.addAll(model.remarks());
     return lines;
   }
 

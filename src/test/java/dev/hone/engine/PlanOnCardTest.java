@@ -72,11 +72,9 @@ class PlanOnCardTest {
 
   private static Layout layout(Random random, int layers) {
     return new Layout(
-        Layout.Weights.ARENA, random.nextInt(layers + 1), pick(random, LAYOUTS), random.nextBoolean(), random.nextBoolean(),
-        random.nextBoolean());
+        Layout.Weights.ARENA, random.nextInt(layers + 1), pick(random, List.of(Layout.Activations.values())),
+        random.nextInt(layers + 1), random.nextBoolean(), random.nextBoolean(), random.nextBoolean());
   }
-
-  private static final List<Layout.Activations> LAYOUTS = List.of(Layout.Activations.KEEP, Layout.Activations.RECOMPUTE);
 
   private static MicroBatch batch(Random random, StepShape step, int vocab) {
     List<Example> rows = new ArrayList<>();
@@ -116,6 +114,7 @@ class PlanOnCardTest {
           model.train(batch, 1f, seed, 0);
         }
         long before = StandIn.counter("bytes_in_use");
+        long pinned = StandIn.counter("pinned_bytes");
         long earlier = StandIn.counter("peak_bytes");
         try (Model model = Model.open(kernels, spec, cache, lora, storage, step, layout)) {
           AdapterStart.fill(model.parameters(), lora, seed);
@@ -126,9 +125,11 @@ class PlanOnCardTest {
           assertThat(StandIn.counter("allocations")).as("a step allocates nothing").isEqualTo(allocations);
           assertThat(model.plan().arenaBytes()).as("the plan made before anything was read").isEqualTo(planned.arenaBytes());
           assertThat(StandIn.counter("bytes_in_use") - before).as("what the driver counts").isEqualTo(planned.arenaBytes());
+          assertThat(StandIn.counter("pinned_bytes") - pinned).as("what it pins").isEqualTo(planned.hostBytes(true));
           assertThat(StandIn.counter("peak_bytes")).as("at most").isEqualTo(Math.max(earlier, before + planned.arenaBytes()));
         }
         assertThat(StandIn.counter("bytes_in_use")).isEqualTo(before);
+        assertThat(StandIn.counter("pinned_bytes")).isEqualTo(pinned);
       }
     }
   }

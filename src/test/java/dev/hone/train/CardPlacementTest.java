@@ -104,6 +104,11 @@ class CardPlacementTest {
     told = run(LARGE, 5).with("head_placement", "host").with("embedding_placement", "host").run();
     assertThat(places(told)).contains("head: host (as set)", "embedding: host (as set)");
     assertThat(told.losses()).isEqualTo(losses);
+    for (String activations : List.of("keep", "offload", "save_all")) {
+      told = run(LARGE, 5).with("activation_placement", activations).run();
+      assertThat(places(told)).contains("activations: " + activations + " (as set)");
+      assertThat(told.losses()).isEqualTo(losses);
+    }
     told = run(LARGE, 5).with("weight_placement", "streamed").with("gradient_checkpointing", true).run();
     assertThat(places(told)).contains("0 of 5 layers stay", "activations: recompute (as set)");
     assertThat(told.losses()).isEqualTo(losses);
