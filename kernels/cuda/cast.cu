@@ -1,7 +1,8 @@
 /*
  * Casts between the dtypes of weights and activations.
  *
- * Forward.   out = round_to_nearest_even(in) in out's dtype. Entries cast_<in>_<out> for each pair of different dtypes.
+ * Forward.   out = round_to_nearest_even(in) in out's dtype. Entries cast_<in>_<out> for each pair of different dtypes,
+ *            and for 16-bit ones with themselves, copies: a graph's kernel can be sent elsewhere, its copy cannot.
  * Backward.  None: nothing that trains passes through here.
  * Shapes.    in, out (n); they do not overlap.
  * Memory.    reads in once, writes out once.
@@ -14,6 +15,8 @@
 // entry: hone_cast_f32_f16 op=cast_f32_f16 dtype=f16 block=256 consts=PER_BLOCK:2048
 // entry: hone_cast_bf16_f32 op=cast_bf16_f32 dtype=f32 block=256 consts=PER_BLOCK:2048
 // entry: hone_cast_bf16_f16 op=cast_bf16_f16 dtype=f16 block=256 consts=PER_BLOCK:2048
+// entry: hone_cast_bf16_bf16 op=cast_bf16_bf16 dtype=bf16 block=256 consts=PER_BLOCK:2048
+// entry: hone_cast_f16_f16 op=cast_f16_f16 dtype=f16 block=256 consts=PER_BLOCK:2048
 // entry: hone_cast_f16_f32 op=cast_f16_f32 dtype=f32 block=256 consts=PER_BLOCK:2048
 // entry: hone_cast_f16_bf16 op=cast_f16_bf16 dtype=bf16 block=256 consts=PER_BLOCK:2048
 #include "hone.cuh"
@@ -32,5 +35,7 @@ HONE_KERNEL hone_cast_f32_bf16(bf16 *out, const float *in, int64_t n) { cast(out
 HONE_KERNEL hone_cast_f32_f16(f16 *out, const float *in, int64_t n) { cast(out, in, n); }
 HONE_KERNEL hone_cast_bf16_f32(float *out, const bf16 *in, int64_t n) { cast(out, in, n); }
 HONE_KERNEL hone_cast_bf16_f16(f16 *out, const bf16 *in, int64_t n) { cast(out, in, n); }
+HONE_KERNEL hone_cast_bf16_bf16(bf16 *out, const bf16 *in, int64_t n) { cast(out, in, n); }
+HONE_KERNEL hone_cast_f16_f16(f16 *out, const f16 *in, int64_t n) { cast(out, in, n); }
 HONE_KERNEL hone_cast_f16_f32(float *out, const f16 *in, int64_t n) { cast(out, in, n); }
 HONE_KERNEL hone_cast_f16_bf16(bf16 *out, const f16 *in, int64_t n) { cast(out, in, n); }

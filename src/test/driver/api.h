@@ -8,6 +8,7 @@
 #include <unordered_map>
 
 #include "device.h"
+#include "execute.h"
 #include "kernel.h"
 #include "stream.h"
 
@@ -20,7 +21,8 @@ struct Context {
 };
 
 struct Counters {
-  u64 launches = 0, allocations = 0, frees = 0, to_device_bytes = 0, to_host_bytes = 0, synchronisations = 0;
+  u64 launches = 0, allocations = 0, frees = 0, to_device_bytes = 0, to_host_bytes = 0, synchronisations = 0,
+      graph_launches = 0;
   std::map<std::string, u64> kernels;
 };
 
@@ -81,6 +83,9 @@ int call(const char* name, Needs needs, F body) {
 inline void need(bool condition, const char* what) {
   if (!condition) throw Fault(kInvalidValue, what);
 }
+
+// A launch whose parameters are copied: checked now, run later.
+std::function<void()> kernel_work(State& s, void* function, const Grid& grid, void** arguments);
 
 // Work that the card does: its fault sticks to the context.
 std::function<void()> device_work(std::function<void()> work);

@@ -235,26 +235,30 @@ STANDIN_API int cuOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, void* f
   });
 }
 
+std::function<void()> standin::kernel_work(State& s, void* function, const Grid& grid, void** arguments) {
+  const Kernel& k = s.kernel(function);
+  check_launch(k, grid);
+  need(arguments != nullptr || k.parameters.empty(), "the kernel has parameters, kernelParams is null");
+  auto parameters = std::make_shared<std::vector<u8>>(k.parameter_bytes + 16);
+  for (size_t i = 0; i < k.parameters.size(); ++i) {
+    if (arguments[i] == nullptr) {
+      throw Fault(kInvalidValue, format("kernel %s: kernelParams[%zu] is null", k.name.c_str(), i));
+    }
+    std::memcpy(parameters->data() + k.parameters[i].offset, arguments[i], k.parameters[i].bytes);
+  }
+  return device_work([&k, grid, parameters] {
+    Counters& counters = state().counters;
+    ++counters.launches;
+    ++counters.kernels[k.name];
+    execute(k, grid, *parameters);
+  });
+}
+
 STANDIN_API int cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
                                unsigned bz, unsigned shared, void* stream, void** arguments, void** extra) {
   return call("cuLaunchKernel", Needs::Context, [&](State& s) {
-    const Kernel& k = s.kernel(function);
-    const Grid grid{{gx, gy, gz}, {bx, by, bz}, shared};
-    check_launch(k, grid);
     need(extra == nullptr, "'extra' is not supported, use kernelParams");
-    need(arguments != nullptr || k.parameters.empty(), "the kernel has parameters, kernelParams is null");
-    auto parameters = std::make_shared<std::vector<u8>>(k.parameter_bytes + 16);
-    for (size_t i = 0; i < k.parameters.size(); ++i) {
-      if (arguments[i] == nullptr) {
-        throw Fault(kInvalidValue, format("kernel %s: kernelParams[%zu] is null", k.name.c_str(), i));
-      }
-      std::memcpy(parameters->data() + k.parameters[i].offset, arguments[i], k.parameters[i].bytes);
-    }
-    s.streams.submit(s.stream(stream), Work::Kernel, device_work([&k, grid, parameters] {
-      Counters& counters = state().counters;
-      ++counters.launches;
-      ++counters.kernels[k.name];
-      execute(k, grid, *parameters);
-    }));
+    const Grid grid{{gx, gy, gz}, {bx, by, bz}, shared};
+    s.streams.submit(s.stream(stream), Work::Kernel, kernel_work(s, function, grid, arguments));
   });
 }

@@ -1,4 +1,6 @@
 // Driver API: streams, events, capture and graphs.
+#include <algorithm>
+
 #include "api.h"
 
 using namespace standin;
@@ -121,6 +123,26 @@ STANDIN_API int cuStreamIsCapturing(void* stream, int* status) {
   });
 }
 
+// The nodes that the stream's next one would come after; the array lives until the next such call or the capture's end.
+STANDIN_API int cuStreamGetCaptureInfo_v2(void* stream, int* status, u64* id, void** graph, void* const** dependencies,
+                                          size_t* count) {
+  return call("cuStreamGetCaptureInfo", Needs::Context, [&](State& s) {
+    need(status != nullptr, "status is null");
+    const auto target = s.stream(stream);
+    const auto& capture = target->capture;
+    *status = capture == nullptr ? 0 : capture->invalid ? 2 : 1;
+    if (*status != 1) return;
+    if (id != nullptr) *id = reinterpret_cast<u64>(capture.get());
+    if (graph != nullptr) *graph = capture.get();
+    capture->frontier.clear();
+    for (const int node : target->frontier) {
+      capture->frontier.push_back(reinterpret_cast<void*>(capture->nodes[static_cast<size_t>(node)].handle));
+    }
+    if (dependencies != nullptr) *dependencies = capture->frontier.data();
+    if (count != nullptr) *count = capture->frontier.size();
+  });
+}
+
 STANDIN_API int cuStreamEndCapture(void* stream, void** graph) {
   return call("cuStreamEndCapture", Needs::Context, [&](State& s) {
     *graph = nullptr;
@@ -144,7 +166,39 @@ STANDIN_API int cuGraphLaunch(void* executable, void* stream) {
   return call("cuGraphLaunch", Needs::Context, [&](State& s) {
     const auto found = s.executables.find(executable);
     if (found == s.executables.end()) throw Fault(kInvalidHandle, "no such executable graph");
-    s.streams.submit(s.stream(stream), Work::Kernel, [graph = found->second] { Streams::run(*graph); });
+    s.streams.submit(s.stream(stream), Work::Kernel, [graph = found->second] {
+      ++state().counters.graph_launches;
+      Streams::run(*graph);
+    });
+  });
+}
+
+namespace {
+
+// CUDA_KERNEL_NODE_PARAMS_v1.
+struct KernelNodeParameters {
+  void* function;
+  unsigned grid[3], block[3], shared;
+  void** arguments;
+  void** extra;
+};
+
+}  // namespace
+
+// Counts for launches to come: what was launched before and has not run yet keeps its parameters.
+STANDIN_API int cuGraphExecKernelNodeSetParams(void* executable, void* node, const KernelNodeParameters* p) {
+  return call("cuGraphExecKernelNodeSetParams", Needs::Context, [&](State& s) {
+    const auto found = s.executables.find(executable);
+    if (found == s.executables.end()) throw Fault(kInvalidHandle, "no such executable graph");
+    need(p != nullptr && p->extra == nullptr, "'extra' is not supported, use kernelParams");
+    std::shared_ptr<Graph>& graph = found->second;
+    if (graph.use_count() > 1) graph = std::make_shared<Graph>(*graph);
+    const auto at = std::find_if(graph->nodes.begin(), graph->nodes.end(), [node](const Node& each) {
+      return each.handle == reinterpret_cast<u64>(node);
+    });
+    if (at == graph->nodes.end() || !at->kernel) throw Fault(kInvalidHandle, "no such kernel node in the graph");
+    const Grid grid{{p->grid[0], p->grid[1], p->grid[2]}, {p->block[0], p->block[1], p->block[2]}, p->shared};
+    at->run = kernel_work(s, p->function, grid, p->arguments);
   });
 }
 

@@ -25,7 +25,8 @@ STANDIN_API void standin_reset() {
 }
 
 // A counter by name, -1 for an unknown one: launches, kernel:NAME, allocations, frees, live_allocations, bytes_in_use,
-// peak_bytes, pinned_bytes, to_device_bytes, to_host_bytes, synchronisations, warp_instructions, thread_instructions.
+// peak_bytes, pinned_bytes, to_device_bytes, to_host_bytes, synchronisations, graph_launches, warp_instructions,
+// thread_instructions.
 STANDIN_API long long standin_counter(const char* text) {
   State& s = state();
   const std::lock_guard lock(s.mutex);
@@ -46,6 +47,7 @@ STANDIN_API long long standin_counter(const char* text) {
   if (name == "to_host_bytes") return number(c.to_host_bytes);
   if (name == "pinned_bytes") return number(s.pinned_bytes());
   if (name == "synchronisations") return number(c.synchronisations);
+  if (name == "graph_launches") return number(c.graph_launches);
   if (name == "warp_instructions") return number(warp_instructions());
   if (name == "thread_instructions") return number(thread_instructions());
   return -1;

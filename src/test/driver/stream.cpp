@@ -32,7 +32,7 @@ bool Streams::capturing() const {
 void Streams::submit(const std::shared_ptr<Stream>& stream, Work work, std::function<void()> run) {
   if (stream->capture != nullptr) {
     Capture& capture = *stream->capture;
-    capture.nodes.push_back({std::move(run), stream->frontier});
+    capture.nodes.push_back({std::move(run), stream->frontier, work == Work::Kernel, ++nodes_});
     stream->frontier.assign(1, static_cast<int>(capture.nodes.size()) - 1);
     return;
   }

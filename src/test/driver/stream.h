@@ -34,6 +34,8 @@ struct Task {
 struct Node {
   std::function<void()> run;
   std::vector<int> after;
+  bool kernel = false;             // its parameters may be set in an executable graph
+  u64 handle = 0;                  // the same in every copy of the graph
 };
 
 // Work recorded instead of run. Streams that wait for an event of a capture join it.
@@ -41,6 +43,7 @@ struct Capture {
   std::vector<Node> nodes;
   const Stream* origin = nullptr;
   bool invalid = false;
+  std::vector<void*> frontier;     // what cuStreamGetCaptureInfo gave last
 };
 
 struct Graph {
@@ -103,6 +106,7 @@ class Streams {
   std::vector<std::shared_ptr<Stream>> all_;
   std::shared_ptr<Stream> default_;
   u64 orders_ = 0;
+  u64 nodes_ = 0;
   bool running_copies_ = false;
 };
 

@@ -161,6 +161,52 @@ TEST(graphs_repeat_what_was_captured) {
   fine(cuGraphExecDestroy(executable));
 }
 
+TEST(a_graphs_kernel_takes_other_arguments) {
+  TestCard card;
+  void *stream = nullptr, *graph = nullptr, *executable = nullptr;
+  fine(cuStreamCreate(&stream, 1));
+  void* function = card.load(kernel_of(with_pointers("ld.global.u32 %r1, [%rd1]; add.u32 %r1, %r1, 1;\n"
+                                                     "st.global.u32 [%rd1], %r1;", 1), 1));
+  u64 first = card.upload(std::vector<u32>{0}), second = card.upload(std::vector<u32>{0});
+  void* arguments[] = {&first};
+  int status = -1;
+  void* const* nodes = nullptr;
+  size_t count = 9;
+  fine(cuStreamGetCaptureInfo_v2(stream, &status, nullptr, nullptr, &nodes, &count));
+  equal("not capturing", status, 0);
+  fine(cuStreamBeginCapture_v2(stream, 1));
+  fine(cuLaunchKernel(function, 1, 1, 1, 1, 1, 1, 0, stream, arguments, nullptr));
+  fine(cuStreamGetCaptureInfo_v2(stream, &status, nullptr, nullptr, &nodes, &count));
+  equal("capturing", status, 1);
+  equal("the launch's node", count, size_t(1));
+  void* node = nodes[0];
+  fine(cuMemsetD32Async(second, 0, 1, stream));
+  fine(cuStreamGetCaptureInfo_v2(stream, &status, nullptr, nullptr, &nodes, &count));
+  void* fill = nodes[0];
+  fine(cuStreamEndCapture(stream, &graph));
+  fine(cuGraphInstantiateWithFlags(&executable, graph, 0));
+  struct {
+    void* function;
+    unsigned grid[3], block[3], shared;
+    void** arguments;
+    void** extra;
+  } parameters = {function, {1, 1, 1}, {1, 1, 1}, 0, arguments, nullptr};
+  // What was launched before keeps its arguments, though it runs later.
+  fine(cuGraphLaunch(executable, stream));
+  u64 third = card.upload(std::vector<u32>{5});
+  arguments[0] = &third;
+  fine(cuGraphExecKernelNodeSetParams(executable, node, &parameters));
+  refused(cuGraphExecKernelNodeSetParams(executable, fill, &parameters), 400);
+  refused(cuGraphExecKernelNodeSetParams(executable, stream, &parameters), 400);
+  fine(cuGraphLaunch(executable, stream));
+  fine(cuStreamSynchronize(stream));
+  equal("before", card.download<u32>(first, 1)[0], 1u);
+  equal("after", card.download<u32>(third, 1)[0], 6u);
+  equal("graph launches", standin_counter("graph_launches"), 2ll);
+  fine(cuGraphExecDestroy(executable));
+  fine(cuGraphDestroy(graph));
+}
+
 TEST(globals_by_name) {
   TestCard card;
   void* module = nullptr;

@@ -44,8 +44,11 @@ int cuStreamQuery(void* stream);
 int cuStreamWaitEvent(void* stream, void* event, unsigned flags);
 int cuStreamBeginCapture_v2(void* stream, int mode);
 int cuStreamEndCapture(void* stream, void** graph);
+int cuStreamGetCaptureInfo_v2(void* stream, int* status, standin::u64* id, void** graph, void* const** dependencies,
+                              size_t* count);
 int cuGraphInstantiateWithFlags(void** executable, void* graph, unsigned long long flags);
 int cuGraphLaunch(void* executable, void* stream);
+int cuGraphExecKernelNodeSetParams(void* executable, void* node, const void* parameters);
 int cuGraphExecDestroy(void* executable);
 int cuGraphDestroy(void* graph);
 int cuEventCreate(void** event, unsigned flags);

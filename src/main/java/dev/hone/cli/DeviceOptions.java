@@ -25,18 +25,23 @@ final class DeviceOptions {
       description = "auto, ptx or nvrtc (${DEFAULT-VALUE}); as the setting cuda_kernels.")
   private String kernels;
 
+  @Option(names = "--cuda-graphs", paramLabel = "WHEN", defaultValue = "auto",
+      description = "auto, on or off (${DEFAULT-VALUE}); as the setting cuda_graphs.")
+  private String graphs;
+
   DeviceChoice choice() {
     DeviceChoice choice =
         DeviceChoice.parse(device)
             .orElseThrow(() -> UserError.of("--device is `%s`; want %s", device, DeviceChoice.WANT));
-    require("--cuda-products", products, "cublaslt");
-    require("--cuda-kernels", kernels, "nvrtc");
-    return driver.map(choice::withDriver).orElse(choice).withRivalry(Rivalry.of(products, kernels));
+    require("--cuda-products", products, "auto", "ptx", "cublaslt");
+    require("--cuda-kernels", kernels, "auto", "ptx", "nvrtc");
+    require("--cuda-graphs", graphs, "auto", "on", "off");
+    return driver.map(choice::withDriver).orElse(choice).withRivalry(Rivalry.of(products, kernels, graphs));
   }
 
-  private static void require(String option, String word, String rival) {
-    if (!List.of("auto", "ptx", rival).contains(word)) {
-      throw UserError.of("%s is `%s`; want auto, ptx or %s", option, word, rival);
+  private static void require(String option, String word, String... words) {
+    if (!List.of(words).contains(word)) {
+      throw UserError.of("%s is `%s`; want %s, %s or %s", option, word, words[0], words[1], words[2]);
     }
   }
 }

@@ -178,6 +178,9 @@ final class Keys {
           + " measured once for each shape and remembered");
   static final Key<String> CUDA_KERNELS = honoured("cuda_kernels", Group.MACHINE, Kind.choice("auto", "ptx", "nvrtc"), "auto",
       "the same for the other kernels: as they come (ptx), or compiled for this card and model by NVRTC where that is found");
+  static final Key<String> CUDA_GRAPHS = honoured("cuda_graphs", Group.MACHINE, Kind.choice("auto", "on", "off"), "auto",
+      "whether steps of a shape that returns are replayed as one CUDA graph instead of launched kernel by kernel; auto measures both"
+          + " for each shape. Same numbers; not where weights or activations travel from and to the host");
   static final Key<Integer> THREADS = honoured("threads", Group.MACHINE, Kind.whole(0), "0",
       "CPU threads; 0: one for each core");
   static final Key<Boolean> GRADIENT_CHECKPOINTING = honoured("gradient_checkpointing", Group.MACHINE, Kind.flag(),

@@ -299,7 +299,7 @@ final class TrainConfigReader {
     Recompute recompute = on.or(() -> off.map(b -> !b)).map(b -> b ? Recompute.ON : Recompute.OFF)
         .orElse(Recompute.AUTO);
     DeviceChoice device = settings.get(Keys.DEVICE)
-        .withRivalry(Rivalry.of(settings.get(Keys.CUDA_PRODUCTS), settings.get(Keys.CUDA_KERNELS)));
+        .withRivalry(Rivalry.of(settings.get(Keys.CUDA_PRODUCTS), settings.get(Keys.CUDA_KERNELS), settings.get(Keys.CUDA_GRAPHS)));
     return new TrainConfig.Machine(
         settings.find(Keys.CUDA_DRIVER).map(device::withDriver).orElse(device), settings.get(Keys.THREADS), recompute,
         placement(recompute));

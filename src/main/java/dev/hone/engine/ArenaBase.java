@@ -99,6 +99,11 @@ final class ArenaBase implements WeightSource, LayerWalk {
     return tensor(name, out, in);
   }
 
+  /** Whether weights travel while the kernels run. */
+  boolean streams() {
+    return stream != null;
+  }
+
   /** A head that passes through slots, else null. */
   Slabs headSlabs() {
     return head;

@@ -1,6 +1,7 @@
 package dev.hone.engine;
 
 import dev.hone.kernel.Kernels;
+import dev.hone.kernel.Replays;
 import dev.hone.kernel.Uploads;
 import dev.hone.model.ModelSpec;
 import dev.hone.model.Tuning;
@@ -27,6 +28,10 @@ public final class Decoder implements AutoCloseable {
   private final ModelWeights weights;
   private final Pass pass;
   private final Uploads uploads;
+  private final Replays passes;
+  private final Replays lastPasses;
+  private final Runnable layersPass = this::layersPass;
+  private final Runnable lastPass = this::lastPass;
   private final int chunk;
   private final int capacity;
   private final Tensor lastHidden;
@@ -86,6 +91,8 @@ public final class Decoder implements AutoCloseable {
             : borrowed;
     pass = new Pass(kernels, spec, weights, memory, arena);
     uploads = kernels.uploads(List.of(pass.ids(), pass.rope().positions()));
+    passes = kernels.replays("reading a prompt", weights.hindrance);
+    lastPasses = kernels.replays("decoding", weights.hindrance);
     lastHidden = memory.tensor("last");
     logits = memory.tensor("logits");
     logitParts = new LogitParts(logits, weights.head.slabs(), arena);
@@ -145,13 +152,22 @@ public final class Decoder implements AutoCloseable {
       int[] part = Arrays.copyOfRange(ids, from, Math.min(ids.length, from + chunk));
       pass.tokens(part.length, length + part.length);
       pass.embed(send(part));
-      pass.forward(attentionSteps, false, 0, LayerWalk.NONE);
+      boolean last = from + part.length == ids.length;
+      (last ? lastPasses : passes).run(part.length, 1, last ? lastPass : layersPass);
       length += part.length;
     }
+    return logits.toFloats();
+  }
+
+  private void layersPass() {
+    pass.forward(attentionSteps, false, 0, LayerWalk.NONE);
+  }
+
+  private void lastPass() {
+    layersPass();
     Tensor hidden = pass.finalNorm();
     kernels.copyRows(lastHidden, 0, hidden, hidden.shape(0) - 1);
     weights.head.logits(kernels, spec, logits, lastHidden, logitParts);
-    return logits.toFloats();
   }
 
   /** The ids of the coming pass, on the host; they and their positions are on their way. */
@@ -169,6 +185,8 @@ public final class Decoder implements AutoCloseable {
 
   @Override
   public void close() {
+    passes.close();
+    lastPasses.close();
     uploads.close();
     pass.close();
     arena.close();

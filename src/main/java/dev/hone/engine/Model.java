@@ -3,6 +3,7 @@ package dev.hone.engine;
 import dev.hone.config.UserError;
 import dev.hone.data.MicroBatch;
 import dev.hone.kernel.Kernels;
+import dev.hone.kernel.Replays;
 import dev.hone.kernel.Slabs;
 import dev.hone.model.ModelSpec;
 import dev.hone.model.ParameterShape;
@@ -40,6 +41,11 @@ public final class Model implements AutoCloseable {
   private boolean lossIsNew = true;
   private final Tensor crossEntropyScratch;
   private final int lowestTrained;
+  private final Scalars scalars = new Scalars();
+  private final Replays training;
+  private final Replays evaluating;
+  private final Runnable trainingPass = this::trainingPass;
+  private final Runnable evaluatingPass = this::evaluatingPass;
   private final Layout layout;
   private final ActivationOffload offload;
   private final LayerWalk leaving;
@@ -124,6 +130,10 @@ public final class Model implements AutoCloseable {
     lowestTrained = lowestTrained();
     leaving = offload.forward(lowestTrained);
     returning = offload.backward(lowestTrained);
+    String moved =
+        layout.activations().offloads() ? "activations travel to the host and back beside them" : weights.hindrance;
+    training = kernels.replays("training", moved);
+    evaluating = kernels.replays("evaluating", moved);
   }
 
   /** Takes the arena; without it the pinned memory is of no use. */
@@ -195,7 +205,42 @@ public final class Model implements AutoCloseable {
    * @param labelSmoothing epsilon, 0 none
    */
   public void begin(MicroBatch batch, float inverseCount, long dropoutSeed, float labelSmoothing) {
-    forward(batch, true, dropoutSeed, inverseCount, labelSmoothing);
+    load(batch);
+    scalars.inverseCount = inverseCount;
+    scalars.dropoutSeed = dropoutSeed;
+    scalars.labelSmoothing = labelSmoothing;
+    training.run(batch.tokens(), batch.documents(), trainingPass);
+  }
+
+  /** The sum of the cross-entropy over the valid targets, without dropout, smoothing or gradients. */
+  public double evaluate(MicroBatch batch) {
+    beginEvaluation(batch);
+    return loss();
+  }
+
+  /** Begins forward of one micro-batch, without dropout, smoothing or gradients. */
+  public void beginEvaluation(MicroBatch batch) {
+    load(batch);
+    evaluating.run(batch.tokens(), batch.documents(), evaluatingPass);
+  }
+
+  /** The sum of the cross-entropy over the valid targets of what was begun since this was last asked; waits for it. */
+  public double loss() {
+    lossIsNew = true;
+    return loss.toDouble();
+  }
+
+  /** What of a micro-batch its ops take by value. */
+  private static final class Scalars {
+    private float inverseCount;
+    private long dropoutSeed;
+    private float labelSmoothing;
+  }
+
+  private void trainingPass() {
+    long dropoutSeed = scalars.dropoutSeed;
+    pass.forward(attentionSteps, true, dropoutSeed, leaving);
+    crossEntropy(pass.scratch().d, scalars.inverseCount, scalars.labelSmoothing);
     pass.finalNormBackward();
     for (int layer = spec.layers() - 1; layer >= Math.max(lowestTrained, 0); layer--) {
       weights.walk.before(layer);
@@ -211,41 +256,24 @@ public final class Model implements AutoCloseable {
     }
   }
 
-  /** The sum of the cross-entropy over the valid targets, without dropout, smoothing or gradients. */
-  public double evaluate(MicroBatch batch) {
-    beginEvaluation(batch);
-    return loss();
+  private void evaluatingPass() {
+    pass.forward(attentionSteps, false, 0, LayerWalk.NONE);
+    crossEntropy(null, 0, 0);
   }
 
-  /** Begins forward of one micro-batch, without dropout, smoothing or gradients. */
-  public void beginEvaluation(MicroBatch batch) {
-    forward(batch, false, 0, 0, 0);
-  }
-
-  /** The sum of the cross-entropy over the valid targets of what was begun since this was last asked; waits for it. */
-  public double loss() {
-    lossIsNew = true;
-    return loss.toDouble();
-  }
-
-  private void forward(
-      MicroBatch batch, boolean training, long dropoutSeed, float inverseCount, float labelSmoothing) {
-    load(batch);
-    if (lossIsNew) {
-      loss.zero();
-      lossIsNew = false;
-    }
-    pass.forward(attentionSteps, training, dropoutSeed, training ? leaving : LayerWalk.NONE);
-    Tensor h = pass.finalNorm();
+  private void crossEntropy(Tensor dh, float inverseCount, float labelSmoothing) {
     weights.head.crossEntropy(
-        kernels, spec, loss, training ? pass.scratch().d : null, crossEntropyScratch, h, inputs.targets(), inverseCount,
-        labelSmoothing);
+        kernels, spec, loss, dh, crossEntropyScratch, pass.finalNorm(), inputs.targets(), inverseCount, labelSmoothing);
   }
 
   private void load(MicroBatch batch) {
     pass.tokens(batch.tokens(), batch.longestDocument());
     inputs.load(batch);
     pass.embed(inputs.hostIds());
+    if (lossIsNew) {
+      loss.zero();
+      lossIsNew = false;
+    }
   }
 
   /**
@@ -289,6 +317,8 @@ public final class Model implements AutoCloseable {
 
   @Override
   public void close() {
+    training.close();
+    evaluating.close();
     inputs.close();
     pass.close();
     weights.walk.close();

@@ -28,6 +28,8 @@ final class ModelWeights {
   final Norm finalNorm;
   final Head head;
   final LayerWalk walk;
+  /** Why work with these weights cannot be recorded, empty when it can; see {@link Kernels#replays}. */
+  final String hindrance;
 
   private final Kernels kernels;
   private final WeightSource source;
@@ -56,6 +58,7 @@ final class ModelWeights {
     }
     finalNorm = norm("model.norm.weight", spec.hidden());
     walk = source instanceof LayerWalk told ? told : LayerWalk.NONE;
+    hindrance = source instanceof ArenaBase placed && placed.streams() ? "weights travel from the host beside them" : "";
     head = head(spec);
   }
 

@@ -86,6 +86,16 @@ public interface Kernels extends AutoCloseable {
   }
 
   /**
+   * For work that returns in the same shapes.
+   *
+   * @param what is done, for remarks
+   * @param hindrance why it cannot be recorded; empty: it can
+   */
+  default Replays replays(String what, String hindrance) {
+    return Replays.NONE;
+  }
+
+  /**
    * Pinned host memory for sets of tensors, for devices with memory of their own. The host may refuse some: the stash
    * then has the first ones.
    *

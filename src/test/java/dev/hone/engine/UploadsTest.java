@@ -20,8 +20,9 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /**
- * Micro-batches that are begun one after the other, without waiting, compute what they compute one by one. The stand-in reads pinned
- * memory when a copy runs, as late as it may: a buffer that is filled again too early gives the wrong ids every time.
+ * Micro-batches that are begun one after the other, without waiting, compute what they compute one by one. The stand-in
+ * reads pinned memory when a copy runs, as late as it may: a buffer that is filled again too early gives the wrong ids
+ * every time.
  */
 class UploadsTest {
   private static final int TOKENS = 48;

@@ -103,6 +103,9 @@ class CardPlacementTest {
         .with("activation_placement", "recompute").run();
     assertThat(places(told)).contains("2 of 5 layers stay", "(as set)", "activations: recompute (as set)", "embedding: host (as set)");
     assertThat(told.losses()).isEqualTo(losses);
+    told = run(LARGE, 5).with("head_placement", "host").with("embedding_placement", "host").run();
+    assertThat(places(told)).contains("head: host (as set)", "embedding: host (as set)");
+    assertThat(told.losses()).isEqualTo(losses);
     for (String activations : List.of("keep", "offload", "save_all")) {
       told = run(LARGE, 5).with("activation_placement", activations).run();
       assertThat(places(told)).contains("activations: " + activations + " (as set)");

@@ -66,20 +66,30 @@ final class Conversions {
   private void cast(Tensor out, long outFirst, Tensor in, long inFirst, long n) {
     long outAt = out.dtype().bytes(outFirst);
     long inAt = in.dtype().bytes(inFirst);
-    if (out.dtype() == in.dtype()) {
-      CudaDevice device = stage.device();
-      long target = out.data().address() + outAt;
-      device.use().copy(target, in.data().address() + inAt, out.dtype().bytes(n), device.stream());
+    if (out.dtype() == DType.F32 && in.dtype() == DType.F32) {
+      copy(out.data().address() + outAt, in.data().address() + inAt, out.dtype().bytes(n));
     } else {
       stage.begin(castOp(in.dtype(), out.dtype()), out.dtype()).tensor(out, outAt).tensor(in, inAt).count(n).flat(n);
     }
   }
 
+  private void copy(long target, long source, long bytes) {
+    CudaDevice device = stage.device();
+    Tape tape = device.tape();
+    if (tape == null || tape.other(Tape.COPY, target, source, bytes)) {
+      device.use().copy(target, source, bytes, device.stream());
+    }
+  }
+
+  /**
+   * A copy of 16-bit elements is a kernel too: rows of a cache go to another place each time, which a graph can tell a
+   * kernel.
+   */
   private static String castOp(DType from, DType to) {
     return switch (from) {
       case F32 -> to == DType.BF16 ? "cast_f32_bf16" : "cast_f32_f16";
-      case BF16 -> to == DType.F32 ? "cast_bf16_f32" : "cast_bf16_f16";
-      case F16 -> to == DType.F32 ? "cast_f16_f32" : "cast_f16_bf16";
+      case BF16 -> to == DType.F32 ? "cast_bf16_f32" : to == DType.F16 ? "cast_bf16_f16" : "cast_bf16_bf16";
+      case F16 -> to == DType.F32 ? "cast_f16_f32" : to == DType.BF16 ? "cast_f16_bf16" : "cast_f16_f16";
       default -> throw Args.bad("cast: from " + from + " to " + to);
     };
   }

@@ -53,6 +53,7 @@ final class CopyStream implements BlobStream {
 
   @Override
   public void fetch(int slot, Tensor blob) {
+    device.requireNoTape("a copy from the host");
     Driver driver = device.use();
     long bytes = blob.bytes();
     Tensor target = slots.get(slot);

@@ -1,5 +1,6 @@
 package dev.hone.kernel.cuda;
 
+import dev.hone.config.Rivalry.Use;
 import dev.hone.config.UserError;
 import dev.hone.kernel.NativeException;
 import java.lang.foreign.MemorySegment;
@@ -21,7 +22,10 @@ final class CudaDevice implements AutoCloseable {
   private final MemorySegment stream;
   private final CudaMemory memory;
   private final Program program;
+  private final List<String> remarks = new ArrayList<>();
   private Rivals rivals;
+  private Use graphs = Use.NEVER;
+  private Tape tape;
   private Thread user;
   /** Whether the context is gone, or spoilt by a fault: then its memory is too. */
   private boolean lost;
@@ -109,12 +113,43 @@ final class CudaDevice implements AutoCloseable {
     rivals = found;
   }
 
+  /** When steps are replayed as graphs. */
+  Use graphs() {
+    return graphs;
+  }
+
+  void graphs(Use when) {
+    graphs = when;
+  }
+
+  /** What was decided about graphs, a line each. */
+  List<String> remarks() {
+    return remarks;
+  }
+
+  /** What records launches, or compares them; null: they are launched. */
+  Tape tape() {
+    return tape;
+  }
+
+  void tape(Tape recording) {
+    tape = recording;
+  }
+
+  /** Before what a recording cannot hold. */
+  void requireNoTape(String what) {
+    if (tape != null) {
+      throw new Tape.Changed(what + " cannot be recorded");
+    }
+  }
+
   /**
    * Waits for all work begun so far.
    *
    * @throws NativeException when a kernel failed
    */
   void synchronize() {
+    requireNoTape("waiting");
     int code = use().synchronize(stream);
     if (code != 0) {
       throw fault("cuStreamSynchronize", code);

@@ -1,6 +1,7 @@
 package dev.hone.kernel.cuda;
 
 import dev.hone.config.Rivalry;
+import dev.hone.config.Rivalry.Use;
 import dev.hone.config.UserCache;
 import dev.hone.config.UserError;
 import dev.hone.kernel.Accelerator;
@@ -8,6 +9,7 @@ import dev.hone.kernel.Activation;
 import dev.hone.kernel.BlobStream;
 import dev.hone.kernel.HostStash;
 import dev.hone.kernel.Kernels;
+import dev.hone.kernel.Replays;
 import dev.hone.kernel.Slabs;
 import dev.hone.kernel.Uploads;
 import dev.hone.tensor.DType;
@@ -15,6 +17,7 @@ import dev.hone.tensor.MemorySpace;
 import dev.hone.tensor.Tensor;
 import java.lang.foreign.Arena;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -75,6 +78,7 @@ public final class CudaKernels implements Kernels {
           });
     }
     CudaDevice device = new CudaDevice(driver, cards.get(ordinal), Manifest.ofBuild());
+    device.graphs(rivalry.graphs());
     device.rivals(Rivals.of(device, rivalry, cache, environment));
     return new CudaKernels(new Stage(device, null, Stage.Fixed.on(device)));
   }
@@ -108,7 +112,11 @@ public final class CudaKernels implements Kernels {
 
   @Override
   public List<String> remarks() {
-    return stage.device().rivals() == null ? List.of() : stage.device().rivals().remarks();
+    List<String> remarks = new ArrayList<>(stage.device().remarks());
+    if (stage.device().rivals() != null) {
+      remarks.addAll(0, stage.device().rivals().remarks());
+    }
+    return List.copyOf(remarks);
   }
 
   @Override
@@ -160,6 +168,23 @@ public final class CudaKernels implements Kernels {
   @Override
   public BlobStream blobStream(List<Tensor> slots, long ringBytes) {
     return new CopyStream(stage.device(), slots, ringBytes);
+  }
+
+  @Override
+  public Replays replays(String what, String hindrance) {
+    CudaDevice device = stage.device();
+    String against = Launcher.WAIT ? "HONE_CUDA_WAIT waits for each" : hindrance;
+    if (device.graphs() == Use.NEVER) {
+      return Replays.NONE;
+    }
+    if (!against.isEmpty()) {
+      String remark = "kernels are launched one by one, not as graphs: " + against;
+      if (!device.remarks().contains(remark)) {
+        device.remarks().add(remark);
+      }
+      return Replays.NONE;
+    }
+    return new Graphs(device, device.graphs(), what, device.remarks());
   }
 
   @Override

@@ -33,6 +33,7 @@ final class CudaMemory implements MemorySpace {
   /** cuMemAlloc aligns to 256 bytes, more than is ever asked for. */
   @Override
   public MemorySegment allocate(Arena arena, long bytes, long alignment) {
+    device.requireNoTape("taking memory");
     Driver driver = device.use();
     long address;
     try {
@@ -59,6 +60,7 @@ final class CudaMemory implements MemorySpace {
   public void write(MemorySegment target, MemorySegment host) {
     long bytes = host.byteSize();
     requireInside(target, bytes);
+    device.requireNoTape("a copy from the host");
     Driver driver = device.use();
     int half = 0;
     for (long at = 0; at < bytes; at += HALF) {
@@ -78,6 +80,7 @@ final class CudaMemory implements MemorySpace {
   public void read(MemorySegment host, MemorySegment source) {
     long bytes = host.byteSize();
     requireInside(source, bytes);
+    device.requireNoTape("a copy to the host");
     Driver driver = device.use();
     for (long at = 0; at < bytes; at += 2 * HALF) {
       long part = Math.min(2 * HALF, bytes - at);
@@ -90,6 +93,7 @@ final class CudaMemory implements MemorySpace {
   @Override
   public double readDouble(MemorySegment source) {
     requireInside(source, Double.BYTES);
+    device.requireNoTape("a copy to the host");
     device.use().copyOut(pinned, source.address(), Double.BYTES, device.stream());
     device.synchronize();
     return pinned.get(ValueLayout.JAVA_DOUBLE, 0);
@@ -97,7 +101,9 @@ final class CudaMemory implements MemorySpace {
 
   @Override
   public void zero(MemorySegment target) {
-    if (target.byteSize() > 0) {
+    Tape tape = device.tape();
+    boolean begins = tape == null || tape.other(Tape.ZERO, target.address(), target.byteSize(), 0);
+    if (begins && target.byteSize() > 0) {
       device.use().zero(target.address(), target.byteSize(), device.stream());
     }
   }

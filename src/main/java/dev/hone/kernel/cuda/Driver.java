@@ -21,8 +21,11 @@ final class Driver {
   /** Where calls leave their results. */
   private final MemorySegment result = Arena.global().allocate(16, 8);
 
+  private final GraphDriver graphs;
+
   private Driver(DriverApi api) {
     this.api = api;
+    graphs = new GraphDriver(this, api);
   }
 
   /**
@@ -39,6 +42,10 @@ final class Driver {
 
   String path() {
     return api.path();
+  }
+
+  GraphDriver graphs() {
+    return graphs;
   }
 
   private void init() {
@@ -460,7 +467,7 @@ final class Driver {
             + (detail.isEmpty() ? "" : "; " + detail));
   }
 
-  private void check(String call, int code) {
+  void check(String call, int code) {
     if (code != 0) {
       throw failed(call, code, "");
     }
@@ -484,7 +491,7 @@ final class Driver {
     return text.reinterpret(Long.MAX_VALUE).getString(0);
   }
 
-  private static AssertionError mismatch(String function, Throwable cause) {
+  static AssertionError mismatch(String function, Throwable cause) {
     return new AssertionError(function + ": the binding does not match cuda.h", cause);
   }
 }

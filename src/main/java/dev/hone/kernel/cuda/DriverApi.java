@@ -15,7 +15,7 @@ import java.lang.invoke.MethodHandle;
 
 /**
  * The functions of the CUDA driver API that Hone calls, one handle each. Every one returns a CUresult. A CUdeviceptr is
- * JAVA_LONG, CUmodule, CUfunction, CUstream, CUevent and CUcontext are ADDRESS, a CUdevice is JAVA_INT; the names carry
+ * JAVA_LONG, CUmodule, CUfunction, CUstream, CUevent, CUcontext, CUgraph, CUgraphExec and CUgraphNode are ADDRESS, a CUdevice is JAVA_INT; the names carry
  * the versions of cuda.h.
  */
 final class DriverApi {
@@ -54,6 +54,14 @@ final class DriverApi {
   final MethodHandle eventSynchronize;
   final MethodHandle eventElapsedTime;
   final MethodHandle launchKernel;
+  final MethodHandle streamBeginCapture;
+  final MethodHandle streamGetCaptureInfo;
+  final MethodHandle streamEndCapture;
+  final MethodHandle graphInstantiate;
+  final MethodHandle graphLaunch;
+  final MethodHandle graphExecKernelNodeSetParams;
+  final MethodHandle graphExecDestroy;
+  final MethodHandle graphDestroy;
 
   private final SymbolLookup library;
   private final String path;
@@ -98,6 +106,15 @@ final class DriverApi {
     launchKernel = function(
         "cuLaunchKernel", ADDRESS, JAVA_INT, JAVA_INT, JAVA_INT, JAVA_INT, JAVA_INT, JAVA_INT, JAVA_INT, ADDRESS,
         ADDRESS, ADDRESS);
+    streamBeginCapture = function("cuStreamBeginCapture_v2", ADDRESS, JAVA_INT);
+    streamGetCaptureInfo = function(
+        "cuStreamGetCaptureInfo_v2", ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS);
+    streamEndCapture = function("cuStreamEndCapture", ADDRESS, ADDRESS);
+    graphInstantiate = function("cuGraphInstantiateWithFlags", ADDRESS, ADDRESS, JAVA_LONG);
+    graphLaunch = function("cuGraphLaunch", ADDRESS, ADDRESS);
+    graphExecKernelNodeSetParams = function("cuGraphExecKernelNodeSetParams", ADDRESS, ADDRESS, ADDRESS);
+    graphExecDestroy = function("cuGraphExecDestroy", ADDRESS);
+    graphDestroy = function("cuGraphDestroy", ADDRESS);
   }
 
   /**

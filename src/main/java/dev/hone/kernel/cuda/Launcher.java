@@ -26,7 +26,7 @@ final class Launcher {
   private static final long SHORT_ROW = 1024;
 
   /** HONE_CUDA_WAIT=1 waits for each kernel, so that a fault names the kernel that made it and not a later one. */
-  private static final boolean WAIT = "1".equals(System.getenv("HONE_CUDA_WAIT"));
+  static final boolean WAIT = "1".equals(System.getenv("HONE_CUDA_WAIT"));
 
   private static final String WAIT_HINT = "HONE_CUDA_WAIT=1 tells whether it was this one";
 
@@ -233,12 +233,20 @@ final class Launcher {
     for (int i = 0; i < like.entry().hidden(); i++) {
       values.setAtIndex(ValueLayout.JAVA_LONG, given + i, 0);
     }
-    int code = device.use().launch(
-        function, gridX, gridY, 1, like.entry().block(), like.entry().shared(), device.stream(), pointers);
-    if (code != 0) {
-      throw device.fault("cuLaunchKernel", code);
+    int block = like.entry().block();
+    int shared = like.entry().shared();
+    Tape tape = device.tape();
+    if (tape != null && !tape.kernel(function, gridX, gridY, block, shared, values, given, pointers)) {
+      return;
     }
-    if (WAIT) {
+    int code = device.use().launch(function, gridX, gridY, 1, block, shared, device.stream(), pointers);
+    if (code != 0) {
+      throw tape == null ? device.fault("cuLaunchKernel", code)
+          : device.driver().failed("cuLaunchKernel", code, lastLaunch());
+    }
+    if (tape != null) {
+      tape.launched();
+    } else if (WAIT) {
       device.synchronize();
     }
   }

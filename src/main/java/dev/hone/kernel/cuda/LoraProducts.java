@@ -81,7 +81,7 @@ final class LoraProducts {
       long ranks = Math.min(MOST_RANKS, r - first);
       Launcher launch = stage.begin("lora_down").tensor(u, HALF * first).tensor(x)
           .tensor(a, DType.F32.bytes(transposed ? first : first * lda)).dim(m).dim(k).dim(ranks).dim(r).dim(lda)
-          .real(alpha).flag(transposed).real(dropout).bits(seed);
+          .real(alpha).flag(transposed).real(dropout).bits(dropout > 0 ? seed : 0);
       Program.Kernel kernel = launch.choose(m, 1, 1, "R", (int) ranks, -1);
       launch.launch(kernel, Math.ceilDiv(m, (long) kernel.entry().constant("BM")), 1);
     }
@@ -95,7 +95,7 @@ final class LoraProducts {
       long ranks = Math.min(MOST_RANKS, r - first);
       Launcher launch = stage.begin("lora_up").tensor(y).tensor(u, HALF * first)
           .tensor(b, DType.F32.bytes(transposed ? first * ldb : first)).dim(m).dim(n).dim(ranks).dim(n).dim(r).dim(ldb)
-          .real(alpha).flag(transposed).real(dropout).bits(seed);
+          .real(alpha).flag(transposed).real(dropout).bits(dropout > 0 ? seed : 0);
       Program.Kernel kernel = launch.choose(m, n, 1, "R", (int) ranks, -1);
       launch.launch(kernel, Launcher.tilesOf(kernel, m, n), 1);
     }
@@ -112,7 +112,7 @@ final class LoraProducts {
       long rows = splitRows(m, k, parts.bytes() / partBytes);
       long splits = Math.ceilDiv(m, rows);
       Launcher launch = stage.begin("lora_grad").tensor(parts).tensor(e, HALF * first).tensor(x).dim(m).dim(k)
-          .dim(ranks).dim(r).dim(rows).real(dropout).bits(seed);
+          .dim(ranks).dim(r).dim(rows).real(dropout).bits(dropout > 0 ? seed : 0);
       Program.Kernel kernel = launch.choose(1, k, splits, "R", (int) ranks, -1);
       launch.launch(kernel, Math.ceilDiv(k, (long) kernel.entry().constant("BN")), splits);
       stage.begin("lora_reduce", DType.F32).tensor(g, DType.F32.bytes(transposed ? first : first * ldg)).tensor(parts)

@@ -46,6 +46,7 @@ final class PinnedUploads implements Uploads {
 
   @Override
   public List<Tensor> next() {
+    device.requireNoTape("a copy from the host");
     set ^= 1;
     device.use().synchronizeEvent(left[set]);
     return sets.get(set);

@@ -83,7 +83,10 @@ final class ProductRival implements Rival {
     DenseProduct product = product(kernel, launch);
     return (now, gridX, gridY) -> {
       device.use();
-      library.run(product, now.value(0), now.value(1), now.value(2), device.stream());
+      Tape tape = device.tape();
+      if (tape == null || tape.other(Tape.PRODUCT, now.value(0), now.value(1), now.value(2))) {
+        library.run(product, now.value(0), now.value(1), now.value(2), device.stream());
+      }
     };
   }
 

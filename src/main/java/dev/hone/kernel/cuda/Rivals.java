@@ -143,6 +143,7 @@ final class Rivals implements AutoCloseable {
     }
     Rival.Work work = table.decided.get(table.probe);
     if (work == null) {
+      device.requireNoTape("a choice that is still open");
       work = decide(table.rival, launch, kernel, gridX, gridY);
       table.decided.put(new Arguments(table.probe.values.clone()), work);
     }

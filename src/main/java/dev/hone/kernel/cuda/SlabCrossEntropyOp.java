@@ -14,14 +14,15 @@ import dev.hone.tensor.Tensor;
  *   pass 2, each slab   z = h U_i^T    dz in place of z    dh = sums (+)= dz U_i
  * </pre>
  *
- * Without a gradient there is no pass 2. While a slab is computed the next one travels: the head crosses the link once a
- * pass, whatever the number of tokens.
+ * Without a gradient there is no pass 2. While a slab is computed the next one travels: the head crosses the link once
+ * a pass, whatever the number of tokens.
  *
  * <p>Scratch: loss, lse and picked (M) f32; counts (M,3,256) f32 and, once they are used up, sums (M,C) f32 in their
  * place; z of as many tokens as {@value #Z_BYTES} bytes hold.
  *
- * <p>Rounding: z, loss and dh have the bits of {@link CrossEntropyOp} wherever the shipped products do both, since rows,
- * threads and sums keep their order. Where cuBLASLt makes the resident head's products the two differ as its sums do.
+ * <p>Rounding: z, loss and dh have the bits of {@link CrossEntropyOp} wherever the shipped products do both, since
+ * rows, threads and sums keep their order. Where cuBLASLt makes the resident head's products the two differ as its
+ * sums do.
  */
 final class SlabCrossEntropyOp {
   /** Of the logits of one slab. */
