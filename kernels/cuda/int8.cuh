@@ -1,4 +1,4 @@
-/* int8.cuh - decoding of 8-bit weights, for the kernels that read them. They are encoded on the host: src/main/c/int8.c. */
+/* int8.cuh - decoding of 8-bit weights, for the kernels that read them. Their encoding: int8_quantize.cu. */
 #ifndef HONE_INT8_CUH
 #define HONE_INT8_CUH
 

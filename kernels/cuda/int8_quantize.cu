@@ -5,8 +5,8 @@
  * Backward.  None: a frozen weight has no gradient.
  * Shapes.    w (N,K) f32|bf16|f16   codes i8 (N K)   scale (N) f32. A block a row.
  * Memory.    reads w once (its second time from the caches), writes N K + 4 N bytes.
- * Rounding.  127 / a, a / 127 and the product each rounded to f32, q to nearest even: the bits of the C code. A row of zeros
- *            has scale 0 and codes 0; -128 is never written.
+ * Rounding.  127 / a, a / 127 and the product each rounded to f32, q to nearest even: the bits of the C code. A row of
+ *            zeros has scale 0 and codes 0; -128 is never written.
  * Mirrors.   src/main/c/int8.c - check_rows.py
  */
 // tiers: sm_75 sm_80

@@ -96,7 +96,7 @@ HONE_API int64_t hone_thread_workspace_bytes(void);
 HONE_API int32_t hone_pages_prefetch(const void *address, int64_t bytes);
 /* Takes the pages of a range out of this process; touched again, they come from the file. Never for private memory. */
 HONE_API int32_t hone_pages_release(const void *address, int64_t bytes);
-/* Zeroed pages that become memory when they are touched; null when there are none. hone_pages_free takes them back, whole. */
+/* Zeroed pages that become memory when they are touched; null when there are none. hone_pages_free takes them back. */
 HONE_API void *hone_pages_allocate(int64_t bytes);
 HONE_API int32_t hone_pages_free(void *pages, int64_t bytes);
 

@@ -1,19 +1,21 @@
 /*
- * Pages: those of a mapped file are read before they are needed and let go of, for weights that are larger than memory; and pages
- * of its own for a run's buffers.
+ * Pages: those of a mapped file are read before they are needed and let go of, for weights that are larger than memory;
+ * and pages of its own for a run's buffers.
  *
- * Prefetch.  Asks the system to read the file's pages; returns before they are there. Linux and macOS: madvise WILLNEED;
- *            Windows: PrefetchVirtualMemory.
- * Release.   Takes the pages out of this process. Linux and macOS: madvise DONTNEED; Windows: VirtualUnlock of pages that are not
- *            locked, which takes them out of the working set and then reports ERROR_NOT_LOCKED. The bytes stay in the file and, as
- *            long as nobody else wants the memory, in the system's cache, from where the next touch maps them again.
- * Allocate.  Zeroed pages that become memory when they are touched, large ones where the system has them: a gigabyte costs nothing
- *            at the start, and later 500 faults instead of 270,000. Linux: mmap, madvise HUGEPAGE (which transparent_hugepage
- *            "madvise" and "always" take); Windows: VirtualAlloc.
- * Memory.    None beside what is allocated. Prefetch and release are advice: a system that does not take it runs slower or fuller, not wrong, so what it answers is not
- *            looked at. Elsewhere than on those systems both do nothing, and allocation is calloc.
- * Shapes.    Any range of a mapping that nobody writes to; whole pages are meant, so the ends are rounded outwards. Private
- *            memory must never come here: Linux gives it back zeroed.
+ * Prefetch.  Asks the system to read the file's pages; returns before they are there. Linux and macOS: madvise
+ *            WILLNEED; Windows: PrefetchVirtualMemory.
+ * Release.   Takes the pages out of this process. Linux and macOS: madvise DONTNEED; Windows: VirtualUnlock of pages
+ *            that are not locked, which takes them out of the working set and then reports ERROR_NOT_LOCKED. The bytes
+ *            stay in the file and, as long as nobody else wants the memory, in the system's cache, from where the next
+ *            touch maps them again.
+ * Allocate.  Zeroed pages that become memory when they are touched, large ones where the system has them: a gigabyte
+ *            costs nothing at the start, and later 500 faults instead of 270,000. Linux: mmap, madvise HUGEPAGE (which
+ *            transparent_hugepage "madvise" and "always" take); Windows: VirtualAlloc.
+ * Memory.    None beside what is allocated. Prefetch and release are advice: a system that does not take it runs slower
+ *            or fuller, not wrong, so what it answers is not looked at. Elsewhere than on those systems both do
+ *            nothing, and allocation is calloc.
+ * Shapes.    Any range of a mapping that nobody writes to; whole pages are meant, so the ends are rounded outwards.
+ *            Private memory must never come to release: Linux gives it back zeroed.
  * Mirrors.   HostPages.java - HostPagesTest
  */
 #define _DEFAULT_SOURCE /* madvise */
@@ -31,7 +33,8 @@
 #endif
 
 static int32_t check(const char *op, const void *address, int64_t bytes) {
-  HONE_REQUIRE(address && bytes > 0, "%s: %lld bytes at %p, want some", op, (long long)bytes, (void *)(uintptr_t)address);
+  HONE_REQUIRE(address && bytes > 0, "%s: %lld bytes at %p, want some", op, (long long)bytes,
+               (void *)(uintptr_t)address);
   return HONE_OK;
 }
 

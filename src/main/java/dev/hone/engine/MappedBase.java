@@ -10,9 +10,10 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * A mapped base that is larger than the memory it may take: the pages of the last layers stay, those of the others are read one layer
- * ahead of the walk and let go of behind it. The head is read when the walk arrives at the loss and let go of when it returns, as is
- * what was read of the embedding. Results are those of the base itself, bit for bit.
+ * A mapped base that is larger than the memory it may take: the pages of the last layers stay, those of the others
+ * are read one layer ahead of the walk and let go of behind it. The head is read when the walk arrives at the loss
+ * and let go of when it returns, as is what was read of the embedding. Results are those of the base itself, bit for
+ * bit.
  */
 public final class MappedBase implements WeightSource, LayerWalk {
   /** Layers that are in memory besides those that stay: the one at work and the one that is read ahead. */
@@ -29,8 +30,8 @@ public final class MappedBase implements WeightSource, LayerWalk {
   private int ahead = -1;
 
   /**
-   * The base so that about {@code room} bytes of its mapped weights are in memory at most, though at least two layers and the head.
-   * Where all of it fits, no page is let go of: pages cost time to come back.
+   * The base so that about {@code room} bytes of its mapped weights are in memory at most, though at least two layers
+   * and the head. Where all of it fits, no page is let go of: pages cost time to come back.
    *
    * @param base whose weights are read where they are mapped; must stay open as long as this is used
    * @param room bytes

@@ -42,8 +42,8 @@ public final class AtomicFiles {
   }
 
   /**
-   * As {@link #write(Path, Content)} for a file whose size is known before: nothing is written where the disk has not as much free, and
-   * a message about a full disk says how much is missing.
+   * As {@link #write(Path, Content)} for a file whose size is known before: nothing is written where the disk has
+   * not as much free, and a message about a full disk says how much is missing.
    *
    * @param bytes of the file; 0 unknown
    */
@@ -69,7 +69,8 @@ public final class AtomicFiles {
       forceFolder(temporary.getParent());
     } catch (IOException e) {
       removeQuietly(temporary, e);
-      throw failed(target, bytes <= written ? "" : "; " + Sizes.text(bytes - written) + " of " + Sizes.text(bytes) + " are missing", e);
+      String missing = "; " + Sizes.text(bytes - written) + " of " + Sizes.text(bytes) + " are missing";
+      throw failed(target, bytes <= written ? "" : missing, e);
     } catch (RuntimeException | Error e) {
       removeQuietly(temporary, e);
       throw e;

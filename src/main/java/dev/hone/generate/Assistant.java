@@ -7,8 +7,10 @@ import dev.hone.engine.BaseModel;
 import dev.hone.engine.Decoder;
 import dev.hone.engine.Generator;
 import dev.hone.engine.LayerCache;
+import dev.hone.engine.MappedBase;
 import dev.hone.engine.Sampling;
 import dev.hone.engine.Storage;
+import dev.hone.engine.WeightSource;
 import dev.hone.format.PeftAdapter;
 import dev.hone.kernel.Kernels;
 import dev.hone.kernel.cpu.CpuKernels;
@@ -16,6 +18,7 @@ import dev.hone.kernel.device.Devices;
 import dev.hone.model.ModelSpec;
 import dev.hone.model.Tuning;
 import dev.hone.tensor.DType;
+import dev.hone.tensor.MemorySpace;
 import dev.hone.text.ChatEncoder;
 import dev.hone.text.Conversation;
 import dev.hone.text.StreamDecoder;
@@ -98,7 +101,7 @@ public final class Assistant implements AutoCloseable {
       PeftAdapter adapter = options.adapter().map(f -> PeftAdapter.read(f, arena, spec.linears())).orElse(null);
       Tuning tuning = adapter == null ? new Tuning.None() : Adapters.tuning(spec, adapter.config(), 0f);
       DType compute = kernels.computeDtype(options.compute());
-      decoder = Decoder.open(kernels, spec, cache == null ? base : cache, tuning, options.storage(), compute, positions);
+      decoder = Decoder.open(kernels, spec, weights(options, spec), tuning, options.storage(), compute, positions);
       if (adapter != null) {
         Adapters.load(adapter, decoder.parameters());
       }
@@ -114,6 +117,15 @@ public final class Assistant implements AutoCloseable {
       stops.addAll(encoder.stopIds());
     }
     generator = new Generator(decoder, stops);
+  }
+
+  /** The base; on the CPU read layer by layer where it takes more than three quarters of the memory. */
+  private WeightSource weights(Options options, ModelSpec spec) {
+    WeightSource source = cache == null ? base : cache;
+    boolean readWhereMapped =
+        kernels.memory() == MemorySpace.HOST && source.isMapped()
+            && (cache != null || options.storage() == Storage.AS_STORED);
+    return readWhereMapped ? new MappedBase(source, spec, kernels.memoryBytes() / 4 * 3) : source;
   }
 
   /** The quantised base in a file, where one is wanted; else null. */

@@ -17,9 +17,9 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
 /**
- * {@code hone train} where the disk does not take what it writes: one line that names the file and what is missing, and no half of a
- * file. Two kinds of disk: one on which no file may grow beyond a limit (RLIMIT_FSIZE, which every user may set), so that writing
- * stops in the middle; and a tmpfs that is too small, in a mount namespace of its own.
+ * {@code hone train} where the disk does not take what it writes: one line that names the file and what is missing,
+ * and no half of a file. Two kinds of disk: one on which no file may grow beyond a limit (RLIMIT_FSIZE, which every
+ * user may set), so that writing stops in the middle; and a tmpfs that is too small, in a mount namespace of its own.
  */
 class FullDiskTest {
   /** In blocks of 512 bytes, or of 1024 by some shells: less than each of the files, more than all other ones. */
@@ -54,7 +54,8 @@ class FullDiskTest {
   private record Outcome(int code, List<String> lines) {}
 
   /** Runs {@code script} with the command of the run as its arguments from $1 on. */
-  private Outcome train(List<String> shell, String script, Path output, TrainingRun run) throws IOException, InterruptedException {
+  private Outcome train(List<String> shell, String script, Path output, TrainingRun run)
+      throws IOException, InterruptedException {
     List<String> command = new ArrayList<>(shell);
     command.addAll(List.of("sh", "-c", script, output.toAbsolutePath().toString()));
     command.addAll(List.of(
@@ -81,11 +82,12 @@ class FullDiskTest {
     Outcome outcome = train(List.of(), "ulimit -f " + LIMIT + "; exec \"$@\"", folder, written.run(folder));
     String error = error(outcome);
     System.out.println(error);
-    assertThat(error).contains("cannot write " + folder.resolve(written.path).toAbsolutePath(), "File too large").containsPattern(
-        "; [0-9.]+ [KM]?i?B of [0-9.]+ [KM]iB are missing");
+    assertThat(error)
+        .contains("cannot write " + folder.resolve(written.path).toAbsolutePath(), "File too large")
+        .containsPattern("; [0-9.]+ [KM]iB of [0-9.]+ [KM]iB are missing");
     try (Stream<Path> left = Files.walk(folder.resolve("out"))) {
       assertThat(left.map(p -> p.getFileName().toString()))
-          .noneMatch(name -> name.endsWith(".tmp") || name.endsWith(".safetensors") || name.endsWith(".hone") || name.startsWith("checkpoint"));
+          .noneMatch(name -> name.matches(".*\\.(tmp|safetensors|hone)") || name.startsWith("checkpoint"));
     }
   }
 
@@ -94,21 +96,27 @@ class FullDiskTest {
   void aSmallDiskIsFoundOutBeforeItIsWritten(Written written) throws Exception {
     Path disk = Files.createDirectories(folder.resolve("out"));
     String mount = "mount -t tmpfs -o size=32k none \"$0\"";
-    Process allowed = new ProcessBuilder("sh", "-c", "unshare -rm sh -c '" + mount + "' " + disk).redirectErrorStream(true).start();
+    Process allowed =
+        new ProcessBuilder("sh", "-c", "unshare -rm sh -c '" + mount + "' " + disk).redirectErrorStream(true).start();
     String said = new String(allowed.getInputStream().readAllBytes(), StandardCharsets.UTF_8).strip();
     assumeTrue(allowed.waitFor() == 0, () -> "skipped: no tmpfs in a mount namespace for this user: " + said);
     Outcome outcome =
         train(
-            List.of("unshare", "-rm"), mount + " && \"$@\"; code=$?; find \"$0\" -type f; exit $code", disk, written.run(folder));
+            List.of("unshare", "-rm"), mount + " && \"$@\"; code=$?; find \"$0\" -type f; exit $code", disk,
+            written.run(folder));
     String error = error(outcome);
     System.out.println(error);
-    assertThat(error).contains("cannot write " + disk.getParent().resolve(written.path).toAbsolutePath(), "the disk has ")
+    assertThat(error)
+        .contains("cannot write " + folder.resolve(written.path).toAbsolutePath(), "the disk has ")
         .containsPattern("; [0-9.]+ [KM]iB of [0-9.]+ [KM]iB are missing");
     assertThat(outcome.lines.stream().filter(line -> line.startsWith("/")).map(Path::of)) // what find found
         .allMatch(path -> path.endsWith("trainer_log.jsonl"));
   }
 
-  /** The same run on the same limits with room enough, so that the two tests above fail for want of room and nothing else. */
+  /**
+   * The same run on the same limits with room enough, so that the two tests above fail for want of room and nothing
+   * else.
+   */
   @Test
   void thereIsNothingElseInTheWay() throws Exception {
     assumeTrue(Files.isExecutable(Path.of("/bin/sh")), "skipped: no /bin/sh to limit the size of files with");

@@ -24,7 +24,9 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
-/** An int8 base on a card against the same base on the CPU in f32: its codes, its losses and gradients, its decoding. */
+/**
+ * An int8 base on a card against the same base on the CPU in f32: its codes, its losses and gradients, its decoding.
+ */
 class CardInt8Test {
   /** As in CardGoldenTest: what 16-bit activations cost. */
   private static final double LOSS = 1e-2;
@@ -44,8 +46,8 @@ class CardInt8Test {
     StepShape step = new StepShape(kernels.computeDtype(DType.F32), true, 256, 8, 256);
     Path start = golden.resolve("adapter_init");
     Tuning.Lora lora = Adapters.tuning(base.spec(), PeftConfig.read(start), 0f);
-    MicroBatch batch =
-        GoldenCase.batch(SafetensorsFile.open(golden.resolve("forward.safetensors"), arena), GoldenCase.NAMES.getFirst());
+    SafetensorsFile forward = SafetensorsFile.open(golden.resolve("forward.safetensors"), arena);
+    MicroBatch batch = GoldenCase.batch(forward, GoldenCase.NAMES.getFirst());
     try (Model model = Model.open(kernels, base.spec(), source, lora, Storage.INT8, step)) {
       SafetensorsFile adapter = SafetensorsFile.open(start.resolve("adapter_model.safetensors"), arena);
       model.parameters().all().forEach(p -> p.value().set(adapter.floats(p.name())));
@@ -72,7 +74,8 @@ class CardInt8Test {
         least = Math.min(least, cosine(got.gradients.get(i), want.gradients.get(i)));
       }
       assertThat(least).as("cosine of the worst gradient").isGreaterThan(COSINE);
-      System.out.printf("%s %s int8: loss %.5f for %.5f, cosine of the worst gradient %.5f%n", card, name, got.loss, want.loss, least);
+      System.out.printf(
+          "%s %s int8: loss %.5f for %.5f, cosine of the worst gradient %.5f%n", card, name, got.loss, want.loss, least);
       Result quantisedThere = run(kernels, base, base, golden, arena);
       assertThat(quantisedThere.loss).isEqualTo(got.loss);
       assertThat(quantisedThere.gradients).usingRecursiveComparison().isEqualTo(got.gradients);

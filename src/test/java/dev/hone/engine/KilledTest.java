@@ -51,15 +51,21 @@ class KilledTest {
     }
   }
 
+  private static List<LayerCaches.State> states(Path caches) {
+    return LayerCaches.list(caches).stream().map(LayerCaches.Found::state).toList();
+  }
+
   @Test
   void aKilledMakingLeavesNothingHalfValid() throws Exception {
     Path model = GoldenModels.copy("models/llama", folder.resolve("llama"));
     Path caches = folder.resolve("cache");
     Process process =
         new ProcessBuilder(
-                Path.of(System.getProperty("java.home"), "bin", "java").toString(), "--enable-native-access=ALL-UNNAMED",
-                "-cp", System.getProperty("java.class.path"), Program.class.getName(), model.toString(), caches.toString())
-            .redirectError(ProcessBuilder.Redirect.INHERIT).start();
+                Path.of(System.getProperty("java.home"), "bin", "java").toString(),
+                "--enable-native-access=ALL-UNNAMED", "-cp", System.getProperty("java.class.path"),
+                Program.class.getName(), model.toString(), caches.toString())
+            .redirectError(ProcessBuilder.Redirect.INHERIT)
+            .start();
     try (BufferedReader out = process.inputReader()) {
       assertThat(out.readLine()).isEqualTo("midway");
     } finally {
@@ -70,7 +76,7 @@ class KilledTest {
     List<Path> left = files(caches);
     assertThat(left).hasSize(1).allMatch(p -> p.getFileName().toString().endsWith(".tmp"));
     assertThat(Files.size(left.getFirst())).as("it had begun to write").isGreaterThan(10_000);
-    assertThat(LayerCaches.list(caches)).extracting(LayerCaches.Found::state).containsExactly(LayerCaches.State.LEFTOVER);
+    assertThat(states(caches)).containsExactly(LayerCaches.State.LEFTOVER);
     assertThat(LayerCaches.prune(caches, null)).as("another run may be writing it").isEmpty();
 
     try (CpuKernels kernels = new CpuKernels(); BaseModel base = BaseModel.open(model)) {
@@ -82,7 +88,8 @@ class KilledTest {
     }
     assertThat(files(caches)).hasSize(2);
     Files.setLastModifiedTime(left.getFirst(), FileTime.fromMillis(System.currentTimeMillis() - 2 * 3_600_000));
-    assertThat(LayerCaches.prune(caches, null)).extracting(LayerCaches.Found::path).containsExactly(left.getFirst());
-    assertThat(LayerCaches.list(caches)).extracting(LayerCaches.Found::state).containsExactly(LayerCaches.State.CURRENT);
+    assertThat(LayerCaches.prune(caches, null)).extracting(LayerCaches.Found::path)
+        .containsExactly(left.getFirst());
+    assertThat(states(caches)).containsExactly(LayerCaches.State.CURRENT);
   }
 }

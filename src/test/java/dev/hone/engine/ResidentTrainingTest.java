@@ -16,8 +16,9 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 /**
- * A model larger than the memory it may take trains: TinyLlama's shape in bf16, 2.2 GB, with at most 2 GB resident. It writes and reads
- * the model, so it runs when it is asked for: {@code mvn test -Dtest=ResidentTrainingTest -Dhone.large=true}.
+ * A model larger than the memory it may take trains: TinyLlama's shape in bf16, 2.2 GB, with at most 2 GB resident.
+ * It writes and reads the model, so it runs when it is asked for: {@code mvn test -Dtest=ResidentTrainingTest
+ * -Dhone.large=true}.
  */
 class ResidentTrainingTest {
   private static final long MOST = 2_000_000_000L;
@@ -71,23 +72,24 @@ class ResidentTrainingTest {
   }
 
   private static double number(List<String> said, String word) {
-    return said.stream().filter(line -> line.startsWith(word + " ")).mapToDouble(line -> Double.parseDouble(line.split(" ")[1]))
-        .findFirst().orElseThrow();
+    return said.stream().filter(line -> line.startsWith(word + " "))
+        .mapToDouble(line -> Double.parseDouble(line.split(" ")[1])).findFirst().orElseThrow();
   }
 
   @Test
   void twoGigabytesOfWeightsTrainInLess() throws Exception {
     assumeTrue(Boolean.getBoolean("hone.large"), "skipped: it writes 2.2 GB; -Dhone.large=true runs it");
     assumeTrue(Residency.isKnown(), "skipped: no /proc/self/status to read the resident memory from");
-    assumeTrue(Files.getFileStore(folder).getUsableSpace() > 3_000_000_000L, "skipped: less than 3 GB free in " + folder);
+    long free = Files.getFileStore(folder).getUsableSpace();
+    assumeTrue(free > 3_000_000_000L, "skipped: less than 3 GB free in " + folder);
     assertThat(QuantisingMemoryTest.write(folder.resolve("model"))).isGreaterThan(MOST + 200_000_000);
     TokenizedRows.random(folder.resolve("rows.jsonl"), 1, 64, 65, 32000, 5);
     List<String> within = train("ram_limit: 1800MB");
     List<String> whole = train("");
     System.out.printf(
-        "2.2 GB of bf16 weights: VmHWM %.0f MB within ram_limit 1800MB, %.0f MB without%n", number(within, "VmHWM") / 1e6,
-        number(whole, "VmHWM") / 1e6);
-    assertThat(within).anyMatch(line -> line.contains("layers stay in memory, the others are read as they are needed"));
+        "2.2 GB of bf16 weights: VmHWM %.0f MB within ram_limit 1800MB, %.0f MB without%n",
+        number(within, "VmHWM") / 1e6, number(whole, "VmHWM") / 1e6);
+    assertThat(within).anyMatch(line -> line.contains("layers stay in memory, the others are read"));
     assertThat(number(within, "VmHWM")).isLessThan(MOST);
     assertThat(number(whole, "VmHWM")).isGreaterThan(MOST);
     assertThat(number(within, "loss")).isEqualTo(number(whole, "loss"));

@@ -20,7 +20,8 @@ public final class Residency {
 
   /** Bytes in a row of /proc/self/status, such as VmHWM or RssAnon. */
   public static long status(String row) {
-    return lines(STATUS).stream().filter(line -> line.startsWith(row + ":")).mapToLong(Residency::bytes).findFirst().orElseThrow();
+    return lines(STATUS).stream().filter(line -> line.startsWith(row + ":")).mapToLong(Residency::bytes).findFirst()
+        .orElseThrow();
   }
 
   /** Bytes of the mappings of a file that this process has in memory. */

@@ -10,8 +10,9 @@ import java.util.ArrayList;
 import java.util.List;
 
 /**
- * Pages by the system's own means. An instance: the pages of files that some mapped tensors lie in. They can be read before they are needed and let go of afterwards: advice to the
- * system, which changes when bytes are in memory and never what they are. Memory that is no file's is left alone.
+ * Pages by the system's own means. An instance: the pages of files that some mapped tensors lie in. They can be read
+ * before they are needed and let go of afterwards: advice to the system, which changes when bytes are in memory and
+ * never what they are. Memory that is no file's is left alone.
  */
 public final class HostPages {
   /** HONE_OUT_OF_MEMORY of hone.h. */

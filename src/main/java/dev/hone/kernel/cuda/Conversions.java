@@ -144,8 +144,8 @@ final class Conversions {
     long k = w.shape(1);
     each(w, k, (part, first) -> {
       long rows = part.elements() / k;
-      stage.begin("int8_quantize", w.dtype()).tensor(codes, first).tensor(scale, DType.F32.bytes(first / k)).tensor(part)
-          .dim(rows).dim(k).rows(rows, k);
+      stage.begin("int8_quantize", w.dtype()).tensor(codes, first).tensor(scale, DType.F32.bytes(first / k))
+          .tensor(part).dim(rows).dim(k).rows(rows, k);
     });
   }
 

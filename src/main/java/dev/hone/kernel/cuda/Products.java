@@ -8,7 +8,7 @@ import dev.hone.tensor.Tensor;
  * Products with a frozen weight W (N,K), in the compute dtype, NF4 or I8.
  *
  * <pre>
- *   forward   y (M,N)  = x W^T + bias     NF4, I8: slabs of rows of W, each dequantised into the workspace and used at once
+ *   forward   y (M,N)  = x W^T + bias     NF4, I8: slabs of rows of W, each dequantised to the workspace and used at once
  *   backward  dx (M,K) (+)= dy W          NF4, I8: slabs of columns of W, so that dx needs no sum over slabs
  * </pre>
  *

@@ -21,7 +21,10 @@ import java.util.Random;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** Pages of files come and go without a byte changing; pages of buffers are zero and cost nothing until they are touched. */
+/**
+ * Pages of files come and go without a byte changing; pages of buffers are zero and cost nothing until they are
+ * touched.
+ */
 class HostPagesTest {
   private static final int BYTES = 8 << 20;
 
@@ -77,7 +80,11 @@ class HostPagesTest {
       // GNU dd: "oflag=nocache conv=notrunc,fdatasync count=0" drops a file from the system's cache.
       Process drop;
       try {
-        drop = new ProcessBuilder("dd", "of=" + folder.resolve("file"), "oflag=nocache", "conv=notrunc,fdatasync", "count=0", "status=none").start();
+        drop =
+            new ProcessBuilder(
+                    "dd", "of=" + folder.resolve("file"), "oflag=nocache", "conv=notrunc,fdatasync", "count=0",
+                    "status=none")
+                .start();
       } catch (IOException e) {
         assumeTrue(false, "skipped: no dd to empty the system's cache with");
         return;
@@ -125,9 +132,10 @@ class HostPagesTest {
   @Test
   void whatTheSystemHasNotIsRefused() {
     try (Arena arena = Arena.ofConfined()) {
-      assertThatThrownBy(() -> HostPages.allocate(arena, 0)).isInstanceOf(NativeException.class).hasMessageContaining("want some");
+      assertThatThrownBy(() -> HostPages.allocate(arena, 0))
+          .isInstanceOf(NativeException.class).hasMessageContaining("want some");
       assertThatThrownBy(() -> HostPages.allocate(arena, 1L << 60))
-          .isInstanceOf(NativeException.class).hasMessageContaining("pages_allocate: the system has no 1152921504606846976 bytes");
+          .isInstanceOf(NativeException.class).hasMessageContaining("the system has no 1152921504606846976 bytes");
     }
   }
 }
