@@ -90,12 +90,15 @@ HONE_API int32_t hone_set_threads(int32_t threads);
 /* Bytes of scratch that libhone itself holds for each thread (packing panels, row buffers). */
 HONE_API int64_t hone_thread_workspace_bytes(void);
 
-/* ---- pages of a mapped file: pages.c ----------------------------------------------------------------------------- */
+/* ---- pages of mapped files and of buffers: pages.c --------------------------------------------------------------- */
 
 /* Begins to read the pages of a range that will be needed soon; returns before they are there. */
 HONE_API int32_t hone_pages_prefetch(const void *address, int64_t bytes);
 /* Takes the pages of a range out of this process; touched again, they come from the file. Never for private memory. */
 HONE_API int32_t hone_pages_release(const void *address, int64_t bytes);
+/* Zeroed pages that become memory when they are touched; null when there are none. hone_pages_free takes them back, whole. */
+HONE_API void *hone_pages_allocate(int64_t bytes);
+HONE_API int32_t hone_pages_free(void *pages, int64_t bytes);
 
 /* ---- embedding: out[m] = scale * table[ids[m]] ------------------------------------------------------------------ */
 

@@ -82,7 +82,7 @@ public final class Decoder implements AutoCloseable {
     this.chunk = Math.min(chunk, positions);
     capacity = positions;
     StepShape step = new StepShape(compute, true, this.chunk, 1, positions);
-    Plan.Memory memory = plan(device, spec, tuning, step, borrowed == null).allocate(device.memory(), arena);
+    Plan.Memory memory = plan(device, spec, tuning, step, borrowed == null).allocate(device, arena);
     kernels = ModelWeights.withWorkspace(device, memory);
     parameters = borrowed == null ? new Parameters(memory, arena, spec, tuning, step.moments()) : null;
     weights =

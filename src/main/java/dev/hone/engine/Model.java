@@ -139,7 +139,7 @@ public final class Model implements AutoCloseable {
   /** Takes the arena; without it the pinned memory is of no use. */
   private Plan.Memory allocate(Kernels device) {
     try {
-      return plan.allocate(device.memory(), arena);
+      return plan.allocate(device, arena);
     } catch (UserError noRoom) {
       offload.close();
       throw noRoom;

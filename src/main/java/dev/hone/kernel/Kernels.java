@@ -4,6 +4,7 @@ import dev.hone.tensor.DType;
 import dev.hone.tensor.MemorySpace;
 import dev.hone.tensor.Tensor;
 import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
 import java.util.List;
 import java.util.Optional;
 
@@ -50,6 +51,11 @@ public interface Kernels extends AutoCloseable {
 
   /** Where the tensors of this device lie. */
   MemorySpace memory();
+
+  /** Zeroed memory for the buffers of a run, as {@link MemorySpace#allocate} of {@link #memory}; large and seldom asked for. */
+  default MemorySegment allocate(Arena arena, long bytes, long alignment) {
+    return memory().allocate(arena, bytes, alignment);
+  }
 
   /** The dtype in which activations are kept when {@code wanted} is asked for: a device may have but one. */
   DType computeDtype(DType wanted);

@@ -26,22 +26,22 @@ public record CardSpec(String name, long memory, double flops, double memoryRate
   private static final double GEN4_X16 = 25e9;
   private static final double GEN5_X16 = 50e9;
 
-  /** FP16/BF16 tensor rates with FP32 accumulate, dense, and memory rates from NVIDIA's architecture white papers. */
+  /** Tensor rates at the boost clock, FP16 or BF16 with FP32 accumulation, dense; sources and arithmetic in docs/cards.md. */
   private static final List<CardSpec> TABLE =
       List.of(
           card("rtx-2060-6gb", 6, 25.8, 336, GEN3_X16),
           card("rtx-2080-ti-11gb", 11, 53.8, 616, GEN3_X16),
-          card("rtx-3060-12gb", 12, 25.4, 360, GEN4_X16),
+          card("rtx-3060-12gb", 12, 25.5, 360, GEN4_X16),
           card("rtx-3070-8gb", 8, 40.6, 448, GEN4_X16),
           card("rtx-3080-10gb", 10, 59.5, 760, GEN4_X16),
-          card("rtx-3090-24gb", 24, 71.0, 936, GEN4_X16),
+          card("rtx-3090-24gb", 24, 71.2, 936, GEN4_X16),
           card("rtx-4060-8gb", 8, 30.2, 272, GEN4_X8),
           card("rtx-4060-ti-16gb", 16, 44.1, 288, GEN4_X8),
           card("rtx-4070-12gb", 12, 58.3, 504, GEN4_X16),
           card("rtx-4080-16gb", 16, 97.5, 717, GEN4_X16),
           card("rtx-4090-24gb", 24, 165.2, 1008, GEN4_X16),
           card("rtx-5090-32gb", 32, 209.5, 1792, GEN5_X16),
-          card("h100-80gb", 80, 989.0, 3350, GEN5_X16));
+          card("h100-80gb", 80, 989.4, 3350, GEN5_X16));
 
   private static CardSpec card(String name, int gib, double teraflops, double gigabytes, double link) {
     return new CardSpec(name, (long) gib << 30, teraflops * 1e12, gigabytes * 1e9, link);

@@ -1,5 +1,6 @@
 package dev.hone.plan;
 
+import dev.hone.kernel.Kernels;
 import dev.hone.tensor.DType;
 import dev.hone.tensor.MemorySpace;
 import dev.hone.tensor.Tensor;
@@ -115,9 +116,9 @@ public final class Plan {
     return Math.ceilDiv(bytes, ALIGNMENT) * ALIGNMENT;
   }
 
-  /** Takes the arena from {@code space}, for as long as {@code arena} lives, and hands out its tensors. */
-  public Memory allocate(MemorySpace space, Arena arena) {
-    return new Memory(space, arena);
+  /** Takes the arena from a device, for as long as {@code arena} lives, and hands out its tensors. */
+  public Memory allocate(Kernels device, Arena arena) {
+    return new Memory(device, arena);
   }
 
   /** The arena of a plan, and its tensors by name. */
@@ -125,9 +126,10 @@ public final class Plan {
     private final Map<String, Tensor> tensors = new LinkedHashMap<>();
     private final Arena arena;
 
-    private Memory(MemorySpace space, Arena arena) {
+    private Memory(Kernels device, Arena arena) {
       this.arena = arena;
-      MemorySegment memory = space.allocate(arena, Math.max(ALIGNMENT, arenaBytes), ALIGNMENT);
+      MemorySpace space = device.memory();
+      MemorySegment memory = device.allocate(arena, Math.max(ALIGNMENT, arenaBytes), ALIGNMENT);
       for (Buffer buffer : buffers.values()) {
         long[] shape = buffer.shape().stream().mapToLong(Long::longValue).toArray();
         MemorySegment data = memory.asSlice(buffer.offset(), Math.max(buffer.bytes(), 0));

@@ -88,7 +88,7 @@ class QuantisingMemoryTest {
   }
 
   /** A bf16 checkpoint of TinyLlama's shape: 1.1 billion weights around 0.02. */
-  private static long write(Path folder) throws IOException {
+  static long write(Path folder) throws IOException {
     String name = "tinyllama-1.1b";
     ModelSpec spec = dev.hone.model.Architectures.of(BuiltInShapes.config(name));
     byte[] chunk = new byte[1 << 20];

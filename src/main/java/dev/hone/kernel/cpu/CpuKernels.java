@@ -119,6 +119,12 @@ public final class CpuKernels implements Kernels {
     return MemorySpace.HOST;
   }
 
+  /** Pages that take room when they are touched, aligned to pages whatever is asked for. */
+  @Override
+  public MemorySegment allocate(Arena arena, long bytes, long alignment) {
+    return HostPages.allocate(arena, bytes);
+  }
+
   /** Both f32 and bf16; what else is asked for is refused by the ops. */
   @Override
   public DType computeDtype(DType wanted) {

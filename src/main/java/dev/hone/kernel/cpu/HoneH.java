@@ -36,6 +36,10 @@ final class HoneH {
       function("hone_pages_prefetch", JAVA_INT, ADDRESS, JAVA_LONG);
   static final MethodHandle PAGES_RELEASE =
       function("hone_pages_release", JAVA_INT, ADDRESS, JAVA_LONG);
+  static final MethodHandle PAGES_ALLOCATE =
+      function("hone_pages_allocate", ADDRESS, JAVA_LONG);
+  static final MethodHandle PAGES_FREE =
+      function("hone_pages_free", JAVA_INT, ADDRESS, JAVA_LONG);
   static final MethodHandle EMBEDDING_FORWARD =
       function("hone_embedding_forward", JAVA_INT, ADDRESS, ADDRESS, ADDRESS, JAVA_FLOAT);
   static final MethodHandle EMBEDDING_BACKWARD =
