@@ -6,7 +6,8 @@
  *   dk, dv       K, V            Q, dO of a head    S^T = K Q^T,  dP^T = V dO^T           dK += dX^T Q,  dV += P^T dO
  *
  * With two stages the next pair of tiles is read while one is used, one after the other through the same registers;
- * with one stage (DP 128 and 256, where shared memory ends) the first of the pair is.
+ * with one stage (DP 128 and 256, where shared memory ends) the first of the pair is. With DP 256 a warp's sums take
+ * half of its registers and leave no room for that: both are read when the pair before them is done.
  */
 #pragma once
 
@@ -77,6 +78,7 @@ __device__ __forceinline__ void add_second_part(typename SHAPE::Shared &shared, 
 template <class T, class SHAPE, bool CAP, bool KEYS_KEPT, bool WANT_FIRST, bool WANT_SECOND>
 __device__ __forceinline__ void attention_sweep(typename SHAPE::Shared &shared, T *first_out, T *second_out,
                                                 const Attention<T> &a) {
+  constexpr bool EARLY = SHAPE::DP < 256; /* the next first tile is on its way during the products */
   constexpr int NT = SHAPE::OWN / 8, DT = SHAPE::DP / 8, STAGES = SHAPE::STAGES, ROW_WARPS = SHAPE::ROWS / 16;
   const int warp = threadIdx.x / WARP, part = warp / ROW_WARPS, t = threadIdx.x & 3, g = threadIdx.x % WARP / 4;
   const int group = a.H / a.KV, kv_head = KEYS_KEPT ? blockIdx.y : blockIdx.y / group;
@@ -124,7 +126,7 @@ __device__ __forceinline__ void attention_sweep(typename SHAPE::Shared &shared, 
     const int next_tile = tile + SHAPE::COLS < end ? tile + SHAPE::COLS : begin;
     const int next_head = next_tile > tile ? head : head + 1;
     const bool more = next_head <= last_head;
-    if (more) carrier.read(moving_first(next_head), next_tile, 0);
+    if (EARLY && more) carrier.read(moving_first(next_head), next_tile, 0);
     __syncthreads(); /* this stage is there; nobody reads the other one any more */
 
     const int col = tile + part * SHAPE::OWN;
@@ -180,9 +182,14 @@ __device__ __forceinline__ void attention_sweep(typename SHAPE::Shared &shared, 
       carrier.write(stages.second[stage ^ 1], moving_second(next_head), next_tile, 0);
     } else {
       __syncthreads(); /* nobody reads the stage any more */
-      carrier.write(stages.first[0], moving_first(next_head), next_tile, 0);
-      carrier.read(moving_second(next_head), next_tile, 0);
-      carrier.write(stages.second[0], moving_second(next_head), next_tile, 0);
+      if (EARLY) {
+        carrier.write(stages.first[0], moving_first(next_head), next_tile, 0);
+        carrier.read(moving_second(next_head), next_tile, 0);
+        carrier.write(stages.second[0], moving_second(next_head), next_tile, 0);
+      } else {
+        carrier.copy(stages.first[0], moving_first(next_head), next_tile, 0);
+        carrier.copy(stages.second[0], moving_second(next_head), next_tile, 0);
+      }
     }
     head = next_head, tile = next_tile;
   }

@@ -99,6 +99,15 @@ struct Transfer {
     }
   }
 
+  /* Both in one, where registers do not hold the tile while other things are done. */
+  __device__ __forceinline__ void copy(TILE &tile, const SOURCE &source, int row, int col) {
+#pragma unroll
+    for (int i = 0; i < COUNT; i++) {
+      raw[i] = source.wide ? read_chunk<true>(source, i, row, col) : read_chunk<false>(source, i, row, col);
+    }
+    write(tile, source, row, col);
+  }
+
  private:
   template <bool WIDE>
   __device__ __forceinline__ typename SOURCE::Raw read_chunk(const SOURCE &source, int i, int row, int col) const {

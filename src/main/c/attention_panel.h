@@ -135,8 +135,12 @@ static void transpose(float *out, int64_t ldo, const float *in, int64_t ldi, int
 /* Rows token .. token+rows-1 of a head as f32 times `factor` into panel (rows, ld), columns dim .. ld-1 zeroed. */
 static void load_panel(float *panel, int64_t ld, const hone_tensor *t, int64_t heads, int64_t head, int64_t dim,
                        int64_t token, int64_t rows, float factor) {
+  enum { AHEAD = 8 }; /* rows of one head lie far apart */
+  const int64_t size = t->dtype == HONE_F32 ? 4 : 2;
   for (int64_t r = 0; r < rows; r++, panel += ld) {
     int64_t at = hone_head_offset(token + r, heads, head, dim), d = 0;
+    const char *later = (const char *)t->data + hone_head_offset(token + r + AHEAD, heads, head, dim) * size;
+    for (int64_t byte = 0; byte < dim * size; byte += 64) __builtin_prefetch(later + byte);
     if (t->dtype == HONE_F32) {
       const float *in = (const float *)t->data + at;
       for (; d < dim; d++) panel[d] = factor * in[d];

@@ -9,8 +9,8 @@
  */
 #include <math.h>
 
+#include "gemm.h"
 #include "int8.h"
-#include "internal.h"
 #include "nf4.h"
 
 float hone_f16_to_f32(uint16_t h) {
@@ -93,11 +93,20 @@ int32_t hone_cast(const hone_tensor *out, const hone_tensor *in) {
   HONE_REQUIRE(hone_elements(out) == n, "cast: %s has %lld elements, %s has %lld", out->name, (long long)hone_elements(out),
                in->name, (long long)n);
   int64_t blocks = (n + CAST_BLOCK - 1) / CAST_BLOCK;
+  const hone_gemm_kernel *kernel = hone_gemm_kernel_now(false);
+  const bool coded = kernel && (in->dtype == HONE_NF4 || in->dtype == HONE_I8);
 #pragma omp parallel for schedule(static)
   for (int64_t b = 0; b < blocks; b++) {
     float buffer[CAST_BLOCK];
     int64_t at = b * CAST_BLOCK, count = n - at < CAST_BLOCK ? n - at : CAST_BLOCK;
-    hone_store(out, at, hone_row(buffer, in, at, count), count, false);
+    if (coded && out->dtype == HONE_F32) {
+      kernel->load((float *)out->data + at, in, at, count);
+    } else if (coded) {
+      kernel->load(buffer, in, at, count);
+      hone_store(out, at, buffer, count, false);
+    } else {
+      hone_store(out, at, hone_row(buffer, in, at, count), count, false);
+    }
   }
   return HONE_OK;
 }

@@ -9,9 +9,10 @@
  *                the last stretch finishes its tiles: scale, bias, mask, +=, rounding
  *
  * Shapes.    A (m,k) or (k,m), B (n,k) or (k,n), C (m,n). When m x n pads better the other way round, A and B change
- *            places and tiles are stored transposed (a LoRA rank of 8 is 8 tile rows, not 8 of 32 columns).
+ *            places and tiles are stored transposed (a LoRA rank of 8 is 8 tile rows, not 8 of 32 columns); also,
+ *            when it pads as well, to make the longer of two that lie across B, packed in L2 (a rank of 16).
  * Memory.    B is decoded once per block of A. Scratch: A's block <= 16 MiB of the calling thread unless read in place;
- *            panels of one group per thread, and its sums unless C is f32 and wants nothing but sums: then tiles add to C.
+ *            panels of one group per thread, and its sums unless C is f32 and wants nothing else: tiles add to C then.
  * Rounding.  Sums of a stretch run over k in order, then they are added stretch by stretch, in f32, by one thread: the
  *            result depends on neither thread count nor timing.
  */
@@ -21,7 +22,7 @@
 enum {
   BLOCK_ROWS = 1024,         /* of A */
   BLOCK_BYTES = 16 << 20,    /* of A, packed */
-  GROUP_BYTES = 192 << 10,   /* of B's packed panels in a task: in L2, with as much again that comes ahead */
+  GROUP_BYTES = 192 << 10,   /* of B's packed panels in a task: in L2, beside the rows of A and of C that pass */
   WIDE_GROUP_BYTES = 384 << 10, WIDE_STRETCH = 256, /* where A is read from memory: fewer, wider groups, shorter k */
   LARGE_BYTES = 4 << 20,     /* of A: no longer in L3 from one task to the next */
   SUM_BYTES = 256 << 10,     /* of sums a thread, beyond four panels */
@@ -33,7 +34,7 @@ static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-static const hone_gemm_kernel *kernel_for(bool bf16) {
+const hone_gemm_kernel *hone_gemm_kernel_now(bool bf16) {
   switch (hone_isa()) {
 #if defined(__x86_64__)
     case HONE_ISA_AMX:
@@ -61,15 +62,18 @@ static void prefetch_result(const hone_tensor *t, const hone_gemm_place *p) {
   }
 }
 
-/* What this thread probably packs next: the next stretch, or the beginning of the next group that falls to it. */
-static hone_gemm_ahead next_part(const hone_gemm_plan *g, int64_t group, int64_t stretch) {
-  if (++stretch == g->stretches) {
-    stretch = 0;
-    group += hone_threads();
+/* The beginnings of the next panel of A's rows: the hardware finds the rest once it has seen these. */
+static void fetch_rows(const hone_gemm_rows *a, const uint32_t *next) {
+  enum { LINES = 4, LANES = 16 };
+  for (int64_t i = 0; i < a->count; i++) {
+    for (int64_t line = 0; line < LINES; line++) __builtin_prefetch(next + i * a->row_step + line * LANES, 0, 2);
   }
-  if (group >= g->groups) return (hone_gemm_ahead){0};
-  const int64_t column = group * g->group * g->kernel->columns;
-  return hone_gemm_look_ahead(g, column, min64(g->group * g->kernel->columns, g->n - column), stretch);
+}
+
+/* Whole panels of f32 times the result's factor: their tiles go to C as they are. */
+static void scale_panels(uint32_t *lanes, int64_t count, float scale) {
+  float *value = (float *)lanes;
+  for (int64_t i = 0; i < count; i++) value[i] *= scale;
 }
 
 /* One group of B's panels against the panels first .. last-1 of A's block. */
@@ -81,17 +85,16 @@ static void multiply_group(const hone_gemm_plan *g, const uint32_t *shared, int6
   for (int64_t stretch = 0; stretch < g->stretches; stretch++) {
     const int64_t steps = hone_gemm_steps(g, stretch);
     const bool done = stretch == g->stretches - 1;
-    hone_gemm_ahead ahead = next_part(g, group_at, stretch);
-    const int64_t lines = ceil_div(hone_gemm_lines(&ahead), (last - first) * ceil_div(columns, wide));
     hone_gemm_pack_b(g, panels, column, columns, stretch, scratch);
+    if (g->direct && g->c->scale != 1) scale_panels(panels, columns / wide * wide * steps, g->c->scale);
     for (int64_t i = first; i < last; i++) {
       const hone_gemm_rows a = hone_gemm_rows_of_a(g, shared, base, rows, stretch, i);
+      if (i + 1 < last) fetch_rows(&a, hone_gemm_rows_of_a(g, shared, base, rows, stretch, i + 1).lanes);
       for (int64_t j = 0; j < columns; j += wide) {
         const hone_gemm_place place = {base + i * g->tile_rows, column + j, a.count, (int32_t)min64(wide, columns - j),
                                        g->swapped};
         const bool direct = g->direct && place.columns == wide;
         if (direct || (done && !g->swapped)) prefetch_result(g->c->tensor, &place);
-        hone_gemm_fetch(&ahead, lines);
         if (direct) {
           float *out = (float *)g->c->tensor->data + place.row * g->n + place.column;
           g->kernel->tile(&a, steps, panels + j * steps, out, g->n, stretch > 0 || g->c->accumulate);
@@ -136,12 +139,15 @@ static int32_t run(const char *op, const hone_gemm_plan *g) {
           }
         }
       }
-#pragma omp for schedule(dynamic, 1)
+#pragma omp for schedule(dynamic, 1) nowait
       for (int64_t task = 0; task < g->groups * g->splits; task++) {
         const int64_t part = task % g->splits;
         if (failed || !mine) continue;
         multiply_group(g, shared, base, rows, task / g->splits, height * part / g->splits,
                        height * (part + 1) / g->splits, lanes, sums, scratch);
+      }
+      if (base + g->block_rows < g->m) {
+#pragma omp barrier
       }
     }
     if (g->kernel->end) g->kernel->end();
@@ -156,7 +162,7 @@ static int64_t padded_work(const hone_gemm_kernel *kernel, int64_t m, int64_t n)
   return m * ceil_div(n, kernel->columns) * kernel->columns;
 }
 
-/* Whether A is so large, and B so narrow, that reading A once for each few panels of B would cost more than anything. */
+/* Whether A is so large, and B so narrow, that reading A once for each few panels of B costs more than all else. */
 static bool is_deep(const hone_gemm_plan *g) {
   return g->m * g->steps * 4 > LARGE_BYTES && g->steps > 4 * g->n;
 }
@@ -194,19 +200,20 @@ static void plan_groups(hone_gemm_plan *g) {
 
 int32_t hone_gemm(const char *op, const hone_gemm_result *c, const hone_gemm_operand *a, const hone_gemm_operand *b,
                   int64_t depth, bool bf16) {
-  hone_gemm_plan g = {.kernel = kernel_for(bf16), .c = c, .a = a, .b = b, .depth = depth, .bf16 = bf16};
+  hone_gemm_plan g = {.kernel = hone_gemm_kernel_now(bf16), .c = c, .a = a, .b = b, .depth = depth, .bf16 = bf16};
   g.m = c->tensor->shape[0];
   g.n = c->tensor->shape[1];
   if (g.m == 0 || g.n == 0) return HONE_OK;
-  if (padded_work(g.kernel, g.n, g.m) < padded_work(g.kernel, g.m, g.n)) {
+  const int64_t work = padded_work(g.kernel, g.m, g.n), swapped_work = padded_work(g.kernel, g.n, g.m);
+  if (swapped_work < work || (swapped_work == work && a->across && g.n < g.m)) {
     g.swapped = true;
     g.a = b;
     g.b = a;
     g.m = c->tensor->shape[1];
     g.n = c->tensor->shape[0];
   }
-  g.direct = !g.swapped && !g.kernel->rows_whole && c->tensor->dtype == HONE_F32 && c->scale == 1 && !c->bias &&
-             c->mask.p == 0;
+  g.direct = !g.swapped && !g.kernel->rows_whole && c->tensor->dtype == HONE_F32 && !c->bias && c->mask.p == 0 &&
+             (c->scale == 1 || !g.kernel->pairs);
   plan_depth(&g);
   g.in_place = hone_gemm_reads_in_place(&g);
   plan_rows(&g);
@@ -221,7 +228,7 @@ int32_t hone_gemv(const char *op, const hone_tensor *y, const hone_tensor *x, co
   enum { ROWS_A_TASK = 16 };
   const int64_t M = x->shape[0], K = x->shape[1], N = w->shape[0];
   const bool bf16 = x->dtype == HONE_BF16;
-  const hone_gemm_kernel *kernel = kernel_for(bf16);
+  const hone_gemm_kernel *kernel = hone_gemm_kernel_now(bf16);
   const int64_t wide = kernel->columns;
   const bool split = w->dtype == HONE_NF4 && K % wide == 0 && w->quant->block % wide == 0;
   const float *inputs = x->data;

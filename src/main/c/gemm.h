@@ -76,8 +76,10 @@ typedef struct hone_gemm_kernel {
   /* The same from bf16 values to f32 lanes; null where lanes are pairs. */
   void (*transpose_bf16)(uint32_t *out, int64_t width, const void *in, int64_t stride, int32_t rows, int32_t fill,
                          int64_t steps);
-  /* out[s * columns + j] = element j of row s, a panel of f32 or bf16 rows as f32 lanes; null where lanes are pairs. */
-  void (*gather)(uint32_t *out, const void *in, int64_t stride, int64_t steps, bool halves);
+  /* out[p * apart + s * columns + j] = element p * columns + j of row s: `panels` panels of f32 or bf16 rows as f32
+   * lanes, row by row, since rows are often a page apart; null where lanes are pairs. */
+  void (*gather)(uint32_t *out, int64_t apart, int64_t panels, const void *in, int64_t stride, int64_t steps,
+                 bool halves);
   /* f32 values of any stored dtype; the same rounded to bf16 */
   void (*load)(float *out, const hone_tensor *t, int64_t offset, int64_t n);
   void (*load_bf16)(uint16_t *out, const hone_tensor *t, int64_t offset, int64_t n, const hone_mask *mask);
@@ -90,6 +92,9 @@ typedef struct hone_gemm_kernel {
   void (*dot)(float *out, const float *x, int64_t stride, int32_t tokens, const hone_tensor *w, int64_t offset,
               int64_t n, bool bf16, bool split);
 } hone_gemm_kernel;
+
+/* The kernel of the instruction set in use, for products in bf16 or in f32; null for the reference. */
+const hone_gemm_kernel *hone_gemm_kernel_now(bool bf16);
 
 extern const hone_gemm_kernel hone_gemm_avx2, hone_gemm_avx512, hone_gemm_avx512bf16, hone_gemm_amx;
 

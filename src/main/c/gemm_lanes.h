@@ -15,7 +15,7 @@
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
-enum { COLUMNS = 2 * WIDTH, CHUNK = 512, TILE_ROWS = 32 /* at most */ };
+enum { COLUMNS = 2 * WIDTH, CHUNK = 512, TILE_ROWS = 32 /* at most */, GATHER_AHEAD = 24 /* rows: memory's latency */ };
 
 #ifndef MATRIX_TILES /* the including file has tiles of its own */
 /* ---- the tile ---------------------------------------------------------------------------------------------------- */
@@ -162,20 +162,26 @@ static void load_bf16(uint16_t *out, const hone_tensor *t, int64_t offset, int64
 }
 
 #if !PAIRS
-ALWAYS_INLINE void gather_rows(uint32_t *out, const char *in, int64_t stride, int64_t steps, const bool halves) {
+ALWAYS_INLINE void gather_rows(uint32_t *out, int64_t apart, int64_t panels, const char *in, int64_t stride,
+                               int64_t steps, const bool halves) {
   for (int64_t s = 0; s < steps; s++, in += stride, out += COLUMNS) {
     const uint16_t *half = (const uint16_t *)in;
     const float *whole = (const float *)in;
-    VSTORE((float *)out, halves ? VBF16(half) : VLOADU(whole));
-    VSTORE((float *)out + WIDTH, halves ? VBF16(half + WIDTH) : VLOADU(whole + WIDTH));
+    for (int64_t p = 0; p < panels; p++, half += COLUMNS, whole += COLUMNS) {
+      __builtin_prefetch((halves ? (const char *)half : (const char *)whole) + GATHER_AHEAD * stride);
+      float *lanes = (float *)out + p * apart;
+      VSTORE(lanes, halves ? VBF16(half) : VLOADU(whole));
+      VSTORE(lanes + WIDTH, halves ? VBF16(half + WIDTH) : VLOADU(whole + WIDTH));
+    }
   }
 }
 
-static void gather(uint32_t *out, const void *in, int64_t stride, int64_t steps, bool halves) {
+static void gather(uint32_t *out, int64_t apart, int64_t panels, const void *in, int64_t stride, int64_t steps,
+                   bool halves) {
   if (halves) {
-    gather_rows(out, in, stride, steps, true);
+    gather_rows(out, apart, panels, in, stride, steps, true);
   } else {
-    gather_rows(out, in, stride, steps, false);
+    gather_rows(out, apart, panels, in, stride, steps, false);
   }
 }
 #endif

@@ -97,6 +97,14 @@ static void pack_rows(const hone_gemm_plan *g, uint32_t *out, const part *p) {
   }
 }
 
+/* As memcpy, without a call for the few lanes of a tile's height. */
+static inline void copy_lanes(uint32_t *out, const uint32_t *in, int64_t n) {
+  int64_t i = 0;
+  for (; i + 4 <= n; i += 4) memcpy(out + i, in + i, 16);
+  for (; i + 2 <= n; i += 2) memcpy(out + i, in + i, 8);
+  if (i < n) out[i] = in[i];
+}
+
 /* The same for an operand whose rows are neighbours in memory: (k, rows). */
 static void pack_across(const hone_gemm_plan *g, uint32_t *out, const part *p, int64_t width, bool padded, uint32_t *scratch) {
   const hone_gemm_operand *o = p->o;
@@ -124,7 +132,7 @@ static void pack_across(const hone_gemm_plan *g, uint32_t *out, const part *p, i
       if (pairs) {
         g->kernel->pair(lanes, (const uint16_t *)row[0] + panel, (const uint16_t *)row[1] + panel, here);
       } else {
-        memcpy(lanes, (const uint32_t *)row[0] + panel, (size_t)here * 4);
+        copy_lanes(lanes, (const uint32_t *)row[0] + panel, here);
       }
       if (here < stride) memset(lanes + here, 0, (size_t)(stride - here) * 4);
     }
@@ -135,10 +143,8 @@ static void pack_across(const hone_gemm_plan *g, uint32_t *out, const part *p, i
 static void gather_across(const hone_gemm_plan *g, uint32_t *out, const part *p, int64_t width, uint32_t *scratch) {
   const hone_tensor *t = p->o->tensor;
   const int64_t ld = t->shape[1], whole = p->rows / width * width;
-  for (int64_t panel = 0; panel < whole; panel += width) {
-    const char *in = (const char *)t->data + bytes_of(t, p->from * ld + p->first + panel);
-    g->kernel->gather(out + panel * p->full, in, bytes_of(t, ld), p->steps, t->dtype == HONE_BF16);
-  }
+  const char *in = (const char *)t->data + bytes_of(t, p->from * ld + p->first);
+  g->kernel->gather(out, width * p->full, whole / width, in, bytes_of(t, ld), p->steps, t->dtype == HONE_BF16);
   if (whole == p->rows) return;
   part rest = *p;
   rest.first += whole;
@@ -227,15 +233,6 @@ void hone_gemm_pack_b(const hone_gemm_plan *g, uint32_t *out, int64_t column, in
   for (int64_t panel = 0; panel < columns && p.full > p.steps; panel += width) { /* zero lanes behind the last step */
     memset(out + panel * p.full + p.steps * width, 0, (size_t)((p.full - p.steps) * width) * 4);
   }
-}
-
-hone_gemm_ahead hone_gemm_look_ahead(const hone_gemm_plan *g, int64_t column, int64_t columns, int64_t stretch) {
-  const hone_tensor *t = g->b->tensor;
-  const part p = part_of(g, g->b, column, columns, stretch);
-  const int64_t ld = t->shape[1], row = g->b->across ? p.from : p.first, from = g->b->across ? p.first : p.from;
-  const int64_t length = g->b->across ? p.rows : p.count, rows = g->b->across ? p.count : p.rows;
-  return (hone_gemm_ahead){(const char *)t->data + bytes_of(t, row * ld + from), bytes_of(t, ld), bytes_of(t, length),
-                           0, rows};
 }
 
 hone_gemm_rows hone_gemm_rows_of_a(const hone_gemm_plan *g, const uint32_t *shared, int64_t base, int64_t rows,

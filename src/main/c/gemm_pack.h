@@ -47,25 +47,4 @@ void hone_gemm_pack_b(const hone_gemm_plan *g, uint32_t *out, int64_t column, in
 hone_gemm_rows hone_gemm_rows_of_a(const hone_gemm_plan *g, const uint32_t *shared, int64_t base, int64_t rows,
                                    int64_t stretch, int64_t panel);
 
-/* B's memory that is packed next: fetched a few lines at a time while the tiles before it are computed. */
-typedef struct hone_gemm_ahead {
-  const char *row;
-  int64_t stride, bytes, at, rows; /* of the segments; next byte of this one; segments left */
-} hone_gemm_ahead;
-hone_gemm_ahead hone_gemm_look_ahead(const hone_gemm_plan *g, int64_t column, int64_t columns, int64_t stretch);
-static inline int64_t hone_gemm_lines(const hone_gemm_ahead *ahead) {
-  return ahead->rows * ((ahead->bytes + 63) / 64);
-}
-static inline void hone_gemm_fetch(hone_gemm_ahead *ahead, int64_t lines) {
-  for (; lines > 0 && ahead->rows > 0; lines--) {
-    __builtin_prefetch(ahead->row + ahead->at, 0, 2);
-    ahead->at += 64;
-    if (ahead->at >= ahead->bytes) {
-      ahead->at = 0;
-      ahead->row += ahead->stride;
-      ahead->rows--;
-    }
-  }
-}
-
 #endif

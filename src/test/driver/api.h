@@ -45,6 +45,7 @@ struct State {
   Event& event(void* handle);
   Kernel& kernel(void* handle);
   bool is_pinned(const void* host, u64 bytes) const;
+  u64 pinned_bytes() const;
   void start_device();                         // with the first context
   void end_device();                           // with the last one
 };

@@ -24,12 +24,12 @@ void upload(State& s, void* stream, u64 to, const void* from, u64 bytes) {
   u8* target = checked(to, bytes, "cuMemcpyHtoD");
   s.counters.to_device_bytes += bytes;
   if (s.is_pinned(from, bytes)) {
-    s.streams.submit(s.stream(stream), [=] { std::memcpy(target, from, bytes); });
+    s.streams.submit(s.stream(stream), Work::Copy, [=] { std::memcpy(target, from, bytes); });
     return;
   }
   const u8* bytes_of_source = static_cast<const u8*>(from);
   auto staged = std::make_shared<std::vector<u8>>(bytes_of_source, bytes_of_source + bytes);
-  s.streams.submit(s.stream(stream), [=] { std::memcpy(target, staged->data(), staged->size()); });
+  s.streams.submit(s.stream(stream), Work::Copy, [=] { std::memcpy(target, staged->data(), staged->size()); });
 }
 
 // A copy to pageable memory returns when it is complete.
@@ -42,7 +42,7 @@ void download(State& s, void* stream, void* to, u64 from, u64 bytes) {
   if (!s.is_pinned(to, bytes) && queue->capture != nullptr) {
     throw Fault(kStreamCaptureUnsupported, "a copy to pageable memory cannot be captured");
   }
-  s.streams.submit(queue, [=] { std::memcpy(to, source, bytes); });
+  s.streams.submit(queue, Work::Copy, [=] { std::memcpy(to, source, bytes); });
   if (!s.is_pinned(to, bytes)) s.streams.finish(queue);
 }
 
@@ -50,7 +50,7 @@ void copy(State& s, void* stream, u64 to, u64 from, u64 bytes) {
   if (bytes == 0) return;
   u8* target = checked(to, bytes, "cuMemcpyDtoD, target");
   const u8* source = checked(from, bytes, "cuMemcpyDtoD, source");
-  s.streams.submit(s.stream(stream), [=] { std::memmove(target, source, bytes); });
+  s.streams.submit(s.stream(stream), Work::Copy, [=] { std::memmove(target, source, bytes); });
 }
 
 template <class T>
@@ -58,7 +58,7 @@ void fill(State& s, void* stream, u64 to, T value, u64 count) {
   if (count == 0) return;
   u8* target = checked(to, count * sizeof(T), "cuMemset");
   need(to % sizeof(T) == 0, "cuMemset of a misaligned address");
-  s.streams.submit(s.stream(stream), [=] { std::fill_n(reinterpret_cast<T*>(target), count, value); });
+  s.streams.submit(s.stream(stream), Work::Copy, [=] { std::fill_n(reinterpret_cast<T*>(target), count, value); });
 }
 
 void pin(State& s, const void* host, u64 bytes) { s.pinned.emplace(static_cast<const u8*>(host), bytes); }
@@ -91,6 +91,7 @@ STANDIN_API int cuMemFree_v2(u64 address) {
 STANDIN_API int cuMemHostAlloc(void** host, size_t bytes, unsigned) {
   return call("cuMemHostAlloc", Needs::Context, [&](State& s) {
     need(bytes > 0, "0 bytes");
+    if (s.pinned_bytes() + bytes > card().pinned) throw Fault(kOutOfMemory, "the host pins no more memory");
     *host = std::aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
     if (*host == nullptr) throw Fault(kOutOfMemory, "the host has no memory");
     pin(s, *host, bytes);

@@ -250,7 +250,7 @@ STANDIN_API int cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigne
       }
       std::memcpy(parameters->data() + k.parameters[i].offset, arguments[i], k.parameters[i].bytes);
     }
-    s.streams.submit(s.stream(stream), device_work([&k, grid, parameters] {
+    s.streams.submit(s.stream(stream), Work::Kernel, device_work([&k, grid, parameters] {
       Counters& counters = state().counters;
       ++counters.launches;
       ++counters.kernels[k.name];

@@ -41,7 +41,7 @@ STANDIN_API int cuStreamSynchronize(void* stream) {
     s.streams.finish(target);
     // The default stream is done when the blocking streams before it are.
     if (target == s.streams.default_stream()) {
-      s.streams.submit(target, [] {});
+      s.streams.submit(target, Work::Copy, [] {});
       s.streams.finish(target);
     }
   });
@@ -144,7 +144,7 @@ STANDIN_API int cuGraphLaunch(void* executable, void* stream) {
   return call("cuGraphLaunch", Needs::Context, [&](State& s) {
     const auto found = s.executables.find(executable);
     if (found == s.executables.end()) throw Fault(kInvalidHandle, "no such executable graph");
-    s.streams.submit(s.stream(stream), [graph = found->second] { Streams::run(*graph); });
+    s.streams.submit(s.stream(stream), Work::Kernel, [graph = found->second] { Streams::run(*graph); });
   });
 }
 

@@ -76,11 +76,16 @@ void configure(Card& card, const std::string& settings) {
       next.threads = static_cast<int>(number);
     } else if (key == "poison" && whole) {
       next.poison = number != 0;
+    } else if (key == "eager" && whole) {
+      next.eager = number != 0;
+    } else if (key == "pinned" && whole) {
+      next.pinned = number;
     } else if (key == "instructions" && whole && number > 0) {
       next.instruction_limit = number;
     } else {
       throw Fault(kInvalidValue, "'" + word + "' is no setting of the stand-in driver; known are cc=8.0 vram=BYTES "
-                                 "driver=12000 sms=4 threads=2 poison=0|1 instructions=N name=TEXT");
+                                 "driver=12000 sms=4 threads=2 poison=0|1 eager=0|1 pinned=BYTES instructions=N "
+                                 "name=TEXT");
     }
   }
   card = next;

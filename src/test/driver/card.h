@@ -15,6 +15,8 @@ struct Card {
   std::string name = "Hone stand-in";
   int threads = 0;                    // of the host that run blocks; 0: one for each of its cores
   bool poison = false;                // fresh allocations are filled with 0xff
+  bool eager = false;                 // copies run as early as they may, not as late
+  u64 pinned = ~0ull;                 // bytes of host memory that it page-locks
   u64 instruction_limit = 1ull << 36; // of one block's warp, then CUDA_ERROR_LAUNCH_TIMEOUT
 
   int compute_capability() const { return 10 * major + minor; }
@@ -25,7 +27,7 @@ struct Card {
 
 Card& card();
 
-// "cc=8.6 vram=2147483648 driver=12000 sms=4 threads=2 poison=1 name=Any card": name takes the rest of the text.
+// "cc=8.6 vram=2147483648 driver=12000 sms=4 threads=2 poison=1 eager=1 pinned=65536 name=A card": name takes the rest.
 // Throws Fault(kInvalidValue) that names the wrong word.
 void configure(Card& card, const std::string& settings);
 

@@ -25,7 +25,7 @@ STANDIN_API void standin_reset() {
 }
 
 // A counter by name, -1 for an unknown one: launches, kernel:NAME, allocations, frees, live_allocations, bytes_in_use,
-// peak_bytes, to_device_bytes, to_host_bytes, synchronisations, warp_instructions, thread_instructions, faults.
+// peak_bytes, pinned_bytes, to_device_bytes, to_host_bytes, synchronisations, warp_instructions, thread_instructions.
 STANDIN_API long long standin_counter(const char* text) {
   State& s = state();
   const std::lock_guard lock(s.mutex);
@@ -44,6 +44,7 @@ STANDIN_API long long standin_counter(const char* text) {
   if (name == "peak_bytes") return number(device().memory.peak());
   if (name == "to_device_bytes") return number(c.to_device_bytes);
   if (name == "to_host_bytes") return number(c.to_host_bytes);
+  if (name == "pinned_bytes") return number(s.pinned_bytes());
   if (name == "synchronisations") return number(c.synchronisations);
   if (name == "warp_instructions") return number(warp_instructions());
   if (name == "thread_instructions") return number(thread_instructions());

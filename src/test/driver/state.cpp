@@ -49,6 +49,12 @@ bool State::is_pinned(const void* host, u64 bytes) const {
   return start + bytes <= next->first + next->second;
 }
 
+u64 State::pinned_bytes() const {
+  u64 bytes = 0;
+  for (const auto& [host, size] : pinned) bytes += size;
+  return bytes;
+}
+
 void State::start_device() {
   if (!contexts.empty()) return;
   device().memory.reset(card().vram);

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "card.h"
+
 namespace standin {
 
 void Streams::reset() {
@@ -27,7 +29,7 @@ bool Streams::capturing() const {
   return std::any_of(all_.begin(), all_.end(), [](const auto& s) { return s->capture != nullptr; });
 }
 
-void Streams::submit(const std::shared_ptr<Stream>& stream, std::function<void()> run) {
+void Streams::submit(const std::shared_ptr<Stream>& stream, Work work, std::function<void()> run) {
   if (stream->capture != nullptr) {
     Capture& capture = *stream->capture;
     capture.nodes.push_back({std::move(run), stream->frontier});
@@ -37,7 +39,7 @@ void Streams::submit(const std::shared_ptr<Stream>& stream, std::function<void()
   if (stream == default_ && capturing()) {
     throw Fault(kStreamCaptureImplicit, "the default stream waits for streams that are capturing");
   }
-  Task task{std::move(run), std::move(stream->pending_waits), ++orders_};
+  Task task{std::move(run), work, std::move(stream->pending_waits), ++orders_};
   stream->pending_waits.clear();
   // The default stream and the blocking streams wait for each other.
   if (stream == default_) {
@@ -49,6 +51,7 @@ void Streams::submit(const std::shared_ptr<Stream>& stream, std::function<void()
   }
   stream->queue.push_back(std::move(task));
   ++stream->submitted;
+  run_copies();
 }
 
 void Streams::record(Event& event, const std::shared_ptr<Stream>& stream) {
@@ -61,7 +64,7 @@ void Streams::record(Event& event, const std::shared_ptr<Stream>& stream) {
   }
   event.capture.reset();
   auto time = std::make_shared<std::chrono::steady_clock::time_point>();
-  submit(stream, [time] { *time = std::chrono::steady_clock::now(); });
+  submit(stream, Work::Copy, [time] { *time = std::chrono::steady_clock::now(); });
   event.time = std::move(time);
   event.mark = {stream, stream->submitted};
 }
@@ -95,6 +98,22 @@ void Streams::run_first(Stream& stream) {
   stream.queue.pop_front();
   ++stream.done;
   task.run();
+  run_copies();
+}
+
+void Streams::run_copies() {
+  if (!card().eager || running_copies_) return;
+  running_copies_ = true;
+  for (bool progress = true; progress;) {
+    progress = false;
+    for (const auto& stream : all_) {
+      while (!stream->queue.empty() && stream->queue.front().work == Work::Copy && ready(stream->queue.front())) {
+        run_first(*stream);
+        progress = true;
+      }
+    }
+  }
+  running_copies_ = false;
 }
 
 void Streams::finish(const std::shared_ptr<Stream>& stream, u64 sequence) {
@@ -103,9 +122,12 @@ void Streams::finish(const std::shared_ptr<Stream>& stream, u64 sequence) {
     throw Fault(kStreamCaptureUnsupported, "the stream is capturing, nothing can wait for it");
   }
   while (stream->done < sequence) {
+    if (ready(stream->queue.front())) {
+      run_first(*stream);
+      continue;
+    }
     const std::vector<Mark> waits = stream->queue.front().waits;
     for (const Mark& mark : waits) finish(mark.stream, mark.sequence);
-    run_first(*stream);
   }
   // A wait that nothing followed counts when the host waits for the whole stream.
   if (sequence == stream->submitted) {

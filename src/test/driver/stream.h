@@ -1,5 +1,7 @@
 // Streams, events and graphs. Work is queued and runs only when something waits for it, and then in the least
 // favourable order that is still legal: a wait that is missing between two streams gives the wrong data every time.
+// Kernels always run as late as they may. Copies do too, or, when eager, as early: the one shows a kernel that does not
+// wait for a copy, the other a copy that does not wait for a kernel.
 #pragma once
 
 #include <chrono>
@@ -20,8 +22,11 @@ struct Mark {
   u64 sequence = 0;
 };
 
+enum class Work { Kernel, Copy };
+
 struct Task {
   std::function<void()> run;
+  Work work = Work::Kernel;
   std::vector<Mark> waits;
   u64 order = 0;                   // of submission, over all streams
 };
@@ -68,8 +73,8 @@ class Streams {
   void destroy(const std::shared_ptr<Stream>& stream);
   const std::shared_ptr<Stream>& default_stream() const { return default_; }
 
-  // Queues the work, or records it when the stream captures.
-  void submit(const std::shared_ptr<Stream>& stream, std::function<void()> run);
+  // Queues the work, or records it when the stream captures. Events and fills count as copies.
+  void submit(const std::shared_ptr<Stream>& stream, Work work, std::function<void()> run);
   void record(Event& event, const std::shared_ptr<Stream>& stream);
   void wait(const std::shared_ptr<Stream>& stream, const Event& event);
 
@@ -91,11 +96,14 @@ class Streams {
 
  private:
   void run_first(Stream& stream);
+  // When they are eager: all copies that may run.
+  void run_copies();
   bool ready(const Task& task) const;
 
   std::vector<std::shared_ptr<Stream>> all_;
   std::shared_ptr<Stream> default_;
   u64 orders_ = 0;
+  bool running_copies_ = false;
 };
 
 }  // namespace standin

@@ -53,6 +53,8 @@ TEST(cp_async_fills_with_zeros) {
   equal("src-size", words("cp.async.cg.shared.global [%r1], [%rd5], 16, %r6;", "cp.async.wait_all;"), want);
   const std::vector<u32> ignored = each([](u32 l) { return l < 16 ? 0 : kWord(l); });
   equal("ignore-src", words("cp.async.cg.shared.global [%r1], [%rd5], 16, %p1;", "cp.async.wait_all;"), ignored);
+  const std::vector<u32> others = each([](u32 l) { return l < 16 ? kWord(l) : 0; });
+  equal("ignore-src !p", words("cp.async.cg.shared.global [%r1], [%rd5], 16, !%p1;", "cp.async.wait_all;"), others);
   // A source that gives nothing may point anywhere.
   const std::string nowhere = "mov.u64 %rd5, 16; cp.async.cg.shared.global [%r1], [%rd5], 16, 0;";
   equal("no source", words(nowhere, "cp.async.wait_all;"), each([](u32) { return 0u; }));

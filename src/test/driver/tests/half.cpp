@@ -39,7 +39,9 @@ void compare(const std::string& text, const std::vector<u32>& got, const std::ve
 
 template <class H, class F>
 void against(const std::string& op, const std::string& type, bool pair, int operands, F want) {
-  const std::vector<u32> a = patterns(1), b = patterns(2), c = patterns(5);
+  std::vector<u32> a = patterns(1), b = patterns(2), c = patterns(5);
+  a[0] = b[1] = 0;  // zeros of both signs meet
+  a[1] = b[0] = 0x80008000;
   const auto part = [&](size_t i, int shift) {
     return exact<H>(want(H::load(a[i] >> shift), H::load(b[i] >> shift), H::load(c[i] >> shift)));
   };

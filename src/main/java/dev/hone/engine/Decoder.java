@@ -145,7 +145,7 @@ public final class Decoder implements AutoCloseable {
       int[] part = Arrays.copyOfRange(ids, from, Math.min(ids.length, from + chunk));
       pass.tokens(part.length, length + part.length);
       pass.embed(send(part));
-      pass.forward(attentionSteps, false, 0);
+      pass.forward(attentionSteps, false, 0, LayerWalk.NONE);
       length += part.length;
     }
     Tensor hidden = pass.finalNorm();

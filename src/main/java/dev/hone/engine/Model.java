@@ -14,6 +14,7 @@ import dev.hone.plan.Plan;
 import dev.hone.plan.StepShape;
 import dev.hone.plan.TrainingPlan;
 import dev.hone.tensor.DType;
+import dev.hone.tensor.MemorySpace;
 import dev.hone.tensor.Tensor;
 import java.lang.foreign.Arena;
 import java.util.ArrayList;
@@ -39,6 +40,10 @@ public final class Model implements AutoCloseable {
   private boolean lossIsNew = true;
   private final Tensor crossEntropyScratch;
   private final int lowestTrained;
+  private final Layout layout;
+  private final ActivationOffload offload;
+  private final LayerWalk leaving;
+  private final LayerWalk returning;
 
   /**
    * Takes the plan's arena and reads the weights.
@@ -53,7 +58,9 @@ public final class Model implements AutoCloseable {
   }
 
   /**
-   * As {@link #open(Kernels, ModelSpec, WeightSource, Tuning, Storage, StepShape)} with the base's weights as a layout places them.
+   * As {@link #open(Kernels, ModelSpec, WeightSource, Tuning, Storage, StepShape)} with the base's weights and the
+   * activations as a layout places them. Where the host refuses pinned memory for all the activations that go there,
+   * fewer layers' do: {@link #remarks} says so.
    *
    * @param base with matrices in the device's dtype; must stay open as long as the model
    */
@@ -85,13 +92,20 @@ public final class Model implements AutoCloseable {
 
   /** @param source of {@link Layout.Weights#ARENA} a cache */
   Model(
-      Kernels device, ModelSpec spec, WeightSource source, Tuning tuning, Storage storage, StepShape step, Layout layout) {
+      Kernels device, ModelSpec spec, WeightSource source, Tuning tuning, Storage storage, StepShape step,
+      Layout wanted) {
     this.spec = spec;
     this.step = step;
-    requireFrozenHead(layout, tuning);
-    BaseBlobs blobs = layout.weights() == Layout.Weights.ARENA ? (BaseBlobs) source : null;
-    plan = plan(device, spec, tuning, step, layout, blobs == null ? null : blobs.blobs(spec));
-    Plan.Memory memory = plan.allocate(device, arena);
+    requireFrozenHead(wanted, tuning);
+    BaseBlobs blobs = wanted.weights() == Layout.Weights.ARENA ? (BaseBlobs) source : null;
+    BlobBytes pieces = blobs == null ? null : blobs.blobs(spec);
+    Layout possible = device.memory() == MemorySpace.HOST ? wanted.onHost() : wanted;
+    Plan all = plan(device, spec, tuning, step, possible, pieces);
+    offload = ActivationOffload.reserve(device, all);
+    layout = offload.granted(possible);
+    plan = offload.isRefused() ? plan(device, spec, tuning, step, layout, pieces) : all;
+    Plan.Memory memory = allocate(device);
+    offload.bind(memory);
     kernels = ModelWeights.withWorkspace(device, memory);
     parameters = new Parameters(memory, arena, spec, tuning, step.moments());
     WeightSource placed = blobs == null ? source : new ArenaBase(kernels, blobs, spec, layout, memory, arena);
@@ -108,6 +122,18 @@ public final class Model implements AutoCloseable {
           s -> kernels.attentionForward(s.oHeads, s.lse, s.qHeads, s.kHeads, s.vHeads, inputs.docs(), settings));
     }
     lowestTrained = lowestTrained();
+    leaving = offload.forward(lowestTrained);
+    returning = offload.backward(lowestTrained);
+  }
+
+  /** Takes the arena; without it the pinned memory is of no use. */
+  private Plan.Memory allocate(Kernels device) {
+    try {
+      return plan.allocate(device, arena);
+    } catch (UserError noRoom) {
+      offload.close();
+      throw noRoom;
+    }
   }
 
   private void requireFrozenHead(Layout layout, Tuning tuning) {
@@ -137,6 +163,16 @@ public final class Model implements AutoCloseable {
     return plan;
   }
 
+  /** Where things are: as asked for, or as the device's host allowed. */
+  public Layout layout() {
+    return layout;
+  }
+
+  /** Why {@link #layout} is not as asked for, a line each. */
+  public List<String> remarks() {
+    return offload.remarks(spec.layers());
+  }
+
   public Parameters parameters() {
     return parameters;
   }
@@ -163,7 +199,8 @@ public final class Model implements AutoCloseable {
     pass.finalNormBackward();
     for (int layer = spec.layers() - 1; layer >= Math.max(lowestTrained, 0); layer--) {
       weights.walk.before(layer);
-      if (step.recompute() && layer < spec.layers() - 1) {
+      returning.before(layer);
+      if (layout.activations(layer, spec.layers()).again()) {
         pass.block(layer).recompute(pass.rope(), attentionSteps.get(layer), dropoutSeed);
       }
       pass.block(layer).backward(pass.rope(), inputs.docs(), attention.get(layer), layer > lowestTrained, dropoutSeed);
@@ -198,7 +235,7 @@ public final class Model implements AutoCloseable {
       loss.zero();
       lossIsNew = false;
     }
-    pass.forward(attentionSteps, training, dropoutSeed);
+    pass.forward(attentionSteps, training, dropoutSeed, training ? leaving : LayerWalk.NONE);
     Tensor h = pass.finalNorm();
     weights.head.crossEntropy(
         kernels, spec, loss, training ? pass.scratch().d : null, crossEntropyScratch, h, inputs.targets(), inverseCount,
@@ -217,11 +254,13 @@ public final class Model implements AutoCloseable {
    */
   public List<float[]> hiddenStates(MicroBatch batch) {
     load(batch);
-    pass.forward(attentionSteps, false, 0);
     List<float[]> states = new ArrayList<>();
-    for (int layer = 0; layer < spec.layers(); layer++) {
-      states.add(pass.hidden(layer).toFloats());
-    }
+    pass.forward(attentionSteps, false, 0, new LayerWalk() {
+      @Override
+      public void before(int layer) {
+        states.add(pass.hidden(layer).toFloats());
+      }
+    });
     states.add(pass.finalNorm().toFloats());
     return states;
   }
@@ -229,7 +268,7 @@ public final class Model implements AutoCloseable {
   /** The logits (M,V) of a micro-batch. For inspection; allocates. */
   public float[] logits(MicroBatch batch) {
     load(batch);
-    pass.forward(attentionSteps, false, 0);
+    pass.forward(attentionSteps, false, 0, LayerWalk.NONE);
     Tensor hidden = pass.finalNorm();
     try (Arena passing = Arena.ofConfined()) {
       Tensor logits = Tensor.allocate(kernels.memory(), passing, "logits", DType.F32, 1, spec.vocab());
@@ -253,6 +292,7 @@ public final class Model implements AutoCloseable {
     inputs.close();
     pass.close();
     weights.walk.close();
+    offload.close();
     parameters.close();
     arena.close();
   }

@@ -79,12 +79,19 @@ final class Pass implements AutoCloseable {
     embedding.gather(hidden(0), ids, hostIds);
   }
 
-  /** The first block's input to the last block's output. */
-  void forward(List<Block.AttentionStep> attention, boolean training, long dropoutSeed) {
+  /**
+   * The first block's input to the last block's output.
+   *
+   * @param saved told of the layers as the weights' walk is, for what they save
+   */
+  void forward(List<Block.AttentionStep> attention, boolean training, long dropoutSeed, LayerWalk saved) {
     for (int layer = 0; layer < blocks.size(); layer++) {
+      int next = layer + 1 < blocks.size() ? layer + 1 : -1;
       weights.walk.before(layer);
+      saved.before(layer);
       blocks.get(layer).forward(rope, attention.get(layer), training, dropoutSeed);
-      weights.walk.after(layer, layer + 1 < blocks.size() ? layer + 1 : -1);
+      saved.after(layer, next);
+      weights.walk.after(layer, next);
     }
   }
 

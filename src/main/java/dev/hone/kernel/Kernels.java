@@ -85,6 +85,15 @@ public interface Kernels extends AutoCloseable {
     return new Uploads.InPlace(List.copyOf(targets));
   }
 
+  /**
+   * Pinned host memory for sets of tensors, for devices with memory of their own. The host may refuse some: the stash
+   * then has the first ones.
+   *
+   * @param setBytes of each set, in which tensors lie at multiples of 64 bytes
+   * @param spareBytes of pinned memory that must be left for others
+   */
+  HostStash hostStash(List<Long> setBytes, long spareBytes);
+
   /** out (M,C) = scale * table[ids]; ids (M) i32; table (V,C). */
   void embeddingForward(Tensor out, Tensor ids, Tensor table, float scale);
 

@@ -8,6 +8,18 @@ import java.util.List;
  * written, then {@link #send} lets it travel. Two sets take turns, so that one is written while the other travels.
  */
 public interface Uploads extends AutoCloseable {
+  /** Where a tensor begins in the host's memory: at a multiple of this many bytes. */
+  long ALIGNMENT = 64;
+
+  /** Bytes of pinned host memory for targets of these sizes: both sets. */
+  static long pinnedBytes(long... targets) {
+    long bytes = 0;
+    for (long target : targets) {
+      bytes += 2 * Math.ceilDiv(target, ALIGNMENT) * ALIGNMENT;
+    }
+    return bytes;
+  }
+
   /**
    * The tensors to write, one for each target and as large. Waits until what was sent from them, the time before last, has left.
    */

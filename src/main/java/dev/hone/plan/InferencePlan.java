@@ -20,7 +20,7 @@ public final class InferencePlan {
    */
   public static Plan of(
       ModelSpec spec, Tuning tuning, StepShape step, boolean ownWeights, long workspaceBytes) {
-    StepClock clock = new StepClock(spec.layers(), false, layer -> false, layer -> false);
+    StepClock clock = new StepClock(spec.layers(), false, layer -> Layout.Activations.KEEP);
     Plan.Builder plan = new Plan.Builder(clock);
     long m = step.tokens();
     if (ownWeights) {
@@ -28,7 +28,7 @@ public final class InferencePlan {
     }
     TrainingPlan.batch(plan, spec, step);
     for (int layer = 0; layer <= spec.layers(); layer++) {
-      Life life = layer == spec.layers() ? clock.output() : clock.input(layer, true);
+      Life life = layer == spec.layers() ? clock.output() : clock.input(layer);
       plan.add(Kind.ACTIVATIONS, life, TrainingPlan.x(layer), step.compute(), m, spec.hidden());
     }
     for (int layer = 0; layer < spec.layers(); layer++) {

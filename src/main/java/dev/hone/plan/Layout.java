@@ -6,13 +6,17 @@ package dev.hone.plan;
  * @param weights how the frozen layers get to the kernels
  * @param residentLayers layers, the last ones, whose blobs stay in the arena; the others pass through {@value #SLOTS} slots. Only
  *     with {@link Weights#ARENA}
- * @param activations what becomes of them between forward and backward
+ * @param activations what becomes of them between forward and backward; those of the last layer, with which backward
+ *     begins, stay
+ * @param hostLayers layers, the first ones, whose activations go to the host where {@code activations} sends any there;
+ *     what the others need is computed again from inputs that stay
  * @param head whether the head lies in the arena; else slabs of it pass through two slots. Only with {@link Weights#ARENA}
  * @param embedding whether the embedding lies in the arena; else its rows are gathered on the host. Only with {@link Weights#ARENA}
  * @param optimizer whether the optimiser's states lie in the arena; else they and its step are the host's
  */
 public record Layout(
-    Weights weights, int residentLayers, Activations activations, boolean head, boolean embedding, boolean optimizer) {
+    Weights weights, int residentLayers, Activations activations, int hostLayers, boolean head, boolean embedding,
+    boolean optimizer) {
 
   /** A layer is computed from one slot while the next one's blob travels into another. */
   public static final int SLOTS = 2;
@@ -27,9 +31,13 @@ public record Layout(
 
   /** Between forward and backward. */
   public enum Activations {
+    /** All that a layer saves stays on the device. */
     KEEP,
+    /** Its input stays, and its forward runs again before its backward. */
     RECOMPUTE,
+    /** As {@link #RECOMPUTE}, with the input in pinned host memory meanwhile. */
     OFFLOAD,
+    /** All that a layer saves is in pinned host memory meanwhile, and nothing is computed again. */
     SAVE_ALL;
 
     /** Whether a layer's forward runs again. */
@@ -43,13 +51,57 @@ public record Layout(
     }
   }
 
+  /** As the canonical one, with the activations of as many layers on the host as {@code activations} sends there. */
+  public Layout(
+      Weights weights, int residentLayers, Activations activations, boolean head, boolean embedding,
+      boolean optimizer) {
+    this(weights, residentLayers, activations, Integer.MAX_VALUE, head, embedding, optimizer);
+  }
+
   /** Weights that the kernels reach by themselves, as on the CPU. */
   public static Layout outside(boolean recompute) {
     return new Layout(Weights.OUTSIDE, 0, recompute ? Activations.RECOMPUTE : Activations.KEEP, true, true, true);
   }
 
   public Layout withResidentLayers(int layers) {
-    return new Layout(weights, layers, activations, head, embedding, optimizer);
+    return new Layout(weights, layers, activations, hostLayers, head, embedding, optimizer);
+  }
+
+  public Layout withActivations(Activations other) {
+    return new Layout(weights, residentLayers, other, hostLayers, head, embedding, optimizer);
+  }
+
+  public Layout withHostLayers(int layers) {
+    return new Layout(weights, residentLayers, activations, layers, head, embedding, optimizer);
+  }
+
+  public Layout withHead(boolean device) {
+    return new Layout(weights, residentLayers, activations, hostLayers, device, embedding, optimizer);
+  }
+
+  public Layout withEmbedding(boolean device) {
+    return new Layout(weights, residentLayers, activations, hostLayers, head, device, optimizer);
+  }
+
+  public Layout withOptimizer(boolean device) {
+    return new Layout(weights, residentLayers, activations, hostLayers, head, embedding, device);
+  }
+
+  /** The same on a device whose memory is the host's: what would move stays, since moving it would free nothing. */
+  public Layout onHost() {
+    return switch (activations) {
+      case KEEP, RECOMPUTE -> this;
+      case OFFLOAD -> withActivations(Activations.RECOMPUTE);
+      case SAVE_ALL -> withActivations(Activations.KEEP);
+    };
+  }
+
+  /** What becomes of one layer's activations, of a model with {@code layers}. */
+  public Activations activations(int layer, int layers) {
+    if (layer == layers - 1) {
+      return Activations.KEEP;
+    }
+    return activations.offloads() && layer >= hostLayers ? Activations.RECOMPUTE : activations;
   }
 
   /** Whether a layer's weights stay on the device, of a model with {@code layers}. */

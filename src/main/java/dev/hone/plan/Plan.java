@@ -29,16 +29,25 @@ public final class Plan {
    */
   public record HostBuffer(String name, Buffer.Kind kind, long bytes, boolean pinned) {}
 
+  /**
+   * Buffers of a layer that lie in pinned host memory between forward and backward, each at a multiple of
+   * {@link #ALIGNMENT} behind the one before.
+   */
+  public record Offloaded(int layer, List<String> buffers, long bytes) {}
+
   private final Map<String, Buffer> buffers;
   private final List<HostBuffer> host;
+  private final List<Offloaded> offloaded;
   private final long arenaBytes;
   private final int moments;
   private final IntFunction<String> momentNames;
 
   private Plan(
-      Map<String, Buffer> buffers, List<HostBuffer> host, long arenaBytes, int moments, IntFunction<String> momentNames) {
+      Map<String, Buffer> buffers, List<HostBuffer> host, List<Offloaded> offloaded, long arenaBytes, int moments,
+      IntFunction<String> momentNames) {
     this.buffers = buffers;
     this.host = host;
+    this.offloaded = offloaded;
     this.arenaBytes = arenaBytes;
     this.moments = moments;
     this.momentNames = momentNames;
@@ -54,6 +63,11 @@ public final class Plan {
 
   public List<HostBuffer> host() {
     return host;
+  }
+
+  /** What goes to the host between forward and backward, by layers from the first on. */
+  public List<Offloaded> offloaded() {
+    return offloaded;
   }
 
   public long hostBytes(boolean pinned) {
@@ -159,6 +173,7 @@ public final class Plan {
   public static final class Builder {
     private final Map<String, Buffer> buffers = new LinkedHashMap<>();
     private final List<HostBuffer> host = new ArrayList<>();
+    private final List<Offloaded> offloaded = new ArrayList<>();
     private final StepClock clock;
     private final Life always;
 
@@ -193,6 +208,16 @@ public final class Plan {
       return this;
     }
 
+    /** Buffers of a layer that wait in pinned host memory from its forward to its backward; none: nothing. */
+    Builder offload(int layer, List<String> names) {
+      if (!names.isEmpty()) {
+        long bytes = names.stream().mapToLong(name -> room(buffers.get(name))).sum();
+        offloaded.add(new Offloaded(layer, List.copyOf(names), bytes));
+        host(Buffer.Kind.ACTIVATIONS, "layers." + layer + " activations", bytes, true);
+      }
+      return this;
+    }
+
     StepClock clock() {
       return clock;
     }
@@ -219,7 +244,8 @@ public final class Plan {
         insert(placed, here);
         end = Math.max(end, aligned(here.end()));
       }
-      return new Plan(new LinkedHashMap<>(buffers), List.copyOf(host), end, clock.moments(), clock::name);
+      return new Plan(
+          new LinkedHashMap<>(buffers), List.copyOf(host), List.copyOf(offloaded), end, clock.moments(), clock::name);
     }
 
     private static void insert(List<Buffer> placed, Buffer buffer) {

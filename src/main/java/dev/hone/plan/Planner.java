@@ -94,7 +94,7 @@ public final class Planner {
         fixed.activations() == Placement.Activations.AUTO ? Activations.OFFLOAD : Activations.valueOf(fixed.activations().name());
     int resident =
         fixed.residentLayers().orElse(fixed.weights() == Placement.Weights.RESIDENT ? spec.layers() : 0);
-    return choice(
+    return hosted(
         new Layout(
             Layout.Weights.ARENA, Math.min(resident, spec.layers()), activations, fixed.head() == Where.DEVICE,
             fixed.embedding() == Where.DEVICE, fixed.optimizer() == Where.DEVICE),
@@ -127,23 +127,37 @@ public final class Planner {
     };
   }
 
+  /** What a layout comes to with the activations of as many layers on the host as the host has room for. */
+  private Choice hosted(Layout layout, StepShape step) {
+    Choice all = choice(layout, step);
+    List<Plan.Offloaded> there = all.plan().offloaded();
+    long pinned = all.plan().hostBytes(true);
+    long over = Math.max(pinned - limits.pinned(), pinned + all.plan().hostBytes(false) - limits.ram());
+    int layers = there.size();
+    while (over > 0 && layers > 0) {
+      layers--;
+      over -= there.get(layers).bytes();
+    }
+    return layers == there.size() ? all : choice(layout.withHostLayers(layers), step);
+  }
+
   /** The layout with all layers resident, and with as many as fit or are asked for. */
   private void residencies(Layout layout, StepShape step, List<Choice> all) {
     int layers = spec.layers();
     if (fixed.residentLayers().isPresent()) {
-      all.add(choice(layout.withResidentLayers(Math.min(layers, fixed.residentLayers().getAsInt())), step));
+      all.add(hosted(layout.withResidentLayers(Math.min(layers, fixed.residentLayers().getAsInt())), step));
       return;
     }
     if (fixed.weights() != Placement.Weights.STREAMED) {
-      all.add(choice(layout.withResidentLayers(layers), step));
+      all.add(hosted(layout.withResidentLayers(layers), step));
     }
     if (fixed.weights() != Placement.Weights.RESIDENT) {
-      Choice streamed = choice(layout, step);
+      Choice streamed = hosted(layout, step);
       all.add(streamed);
       long room = limits.arena() - streamed.plan().arenaBytes();
       int resident = (int) Math.min(layers - Layout.SLOTS, room / blobs.layer());
       if (fixed.weights() == Placement.Weights.AUTO && resident > 0) {
-        all.add(choice(layout.withResidentLayers(resident), step));
+        all.add(hosted(layout.withResidentLayers(resident), step));
       }
     }
   }
@@ -244,14 +258,16 @@ public final class Planner {
     List<Layout> others = new ArrayList<>();
     others.add(now.withResidentLayers(now.residentLayers() == 0 ? spec.layers() : 0));
     for (Activations a : Activations.values()) {
-      others.add(new Layout(now.weights(), now.residentLayers(), a, now.head(), now.embedding(), now.optimizer()));
+      if (a != now.activations()) {
+        others.add(now.withActivations(a).withHostLayers(Integer.MAX_VALUE));
+      }
     }
-    others.add(new Layout(now.weights(), now.residentLayers(), now.activations(), !now.head(), now.embedding(), now.optimizer()));
-    others.add(new Layout(now.weights(), now.residentLayers(), now.activations(), now.head(), !now.embedding(), now.optimizer()));
-    others.add(new Layout(now.weights(), now.residentLayers(), now.activations(), now.head(), now.embedding(), !now.optimizer()));
+    others.add(now.withHead(!now.head()));
+    others.add(now.withEmbedding(!now.embedding()));
+    others.add(now.withOptimizer(!now.optimizer()));
     for (Layout other : others) {
       if (!other.equals(now)) {
-        lines.add(alternative(difference(now, other), chosen, choice(other, chosen.step())));
+        lines.add(alternative(difference(now, other), chosen, hosted(other, chosen.step())));
       }
     }
     Moments moments = chosen.step().moments() == Moments.F32 ? Moments.EIGHT_BIT : Moments.F32;
@@ -295,13 +311,23 @@ public final class Planner {
             + because(fixed.weights() != Placement.Weights.AUTO || fixed.residentLayers().isPresent(),
                 l.residentLayers() == layers ? "they fit" : "all of them would take "
                     + Sizes.text(blobs.layer() * layers) + " of " + Sizes.text(limits.arena())));
-    lines.add("activations: " + l.activations().name().toLowerCase(Locale.ROOT)
+    lines.add("activations: " + activations(chosen)
         + because(fixed.activations() != Placement.Activations.AUTO, "fastest of those that fit"));
     lines.add("head: " + side(l.head()) + because(fixed.head() != Where.AUTO, l.head() ? "it fits" : "room for what is read more often"));
     lines.add("embedding: " + side(l.embedding())
         + because(fixed.embedding() != Where.AUTO, l.embedding() ? "it fits" : "a gather of rows costs nothing on the host"));
     lines.add("optimizer: " + side(l.optimizer()) + because(fixed.optimizer() != Where.AUTO, l.optimizer() ? "it fits" : "room"));
     return lines;
+  }
+
+  private String activations(Choice choice) {
+    String name = choice.layout().activations().name().toLowerCase(Locale.ROOT);
+    int there = choice.plan().offloaded().size();
+    if (!choice.layout().activations().offloads() || there == spec.layers() - 1) {
+      return name;
+    }
+    return name + " of the first " + there + " of " + spec.layers()
+        + " layers, as much as may be pinned; the others recompute";
   }
 
   private static String because(boolean forced, String reason) {

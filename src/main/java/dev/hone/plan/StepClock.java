@@ -1,6 +1,7 @@
 package dev.hone.plan;
 
-import java.util.function.IntPredicate;
+import dev.hone.plan.Layout.Activations;
+import java.util.function.IntFunction;
 
 /**
  * The moments of one micro-batch, in the order in which the engine's walk ({@code Model}, {@code Block}) passes them:
@@ -12,6 +13,16 @@ import java.util.function.IntPredicate;
  *
  * A forward has eight moments and a backward six; {@link Forward} and {@link Backward} name them. A buffer of a layer that is computed
  * again lives twice: through its forward, and from its second forward to its backward.
+ *
+ * <p>What is on the host between forward and backward also lives twice. Layer n's leaves the device while the layer
+ * above it runs forward and comes back while that one runs backward:
+ *
+ * <pre>
+ *   forward    n written | n out, n+1 runs      | n+2 runs, in n's memory
+ *   backward   n+2 runs  | n back, n+1 runs     | n read
+ * </pre>
+ *
+ * So two sets take turns, and a copy has the time of one layer; one that takes longer holds the kernels up at the bars.
  */
 final class StepClock {
   /** What a block's forward does, one moment each. */
@@ -42,19 +53,16 @@ final class StepClock {
 
   private final int layers;
   private final boolean training;
-  private final IntPredicate again;
-  private final IntPredicate away;
+  private final IntFunction<Activations> activations;
 
   /**
    * @param training false: there is no backward
-   * @param again whether a layer's forward runs a second time before its backward
-   * @param away whether what a layer saves is on the host between forward and backward
+   * @param activations what becomes of each layer's between forward and backward
    */
-  StepClock(int layers, boolean training, IntPredicate again, IntPredicate away) {
-    this.away = away;
+  StepClock(int layers, boolean training, IntFunction<Activations> activations) {
     this.layers = layers;
     this.training = training;
-    this.again = again;
+    this.activations = activations;
   }
 
   /** The moment of a layer's forward. */
@@ -95,34 +103,30 @@ final class StepClock {
   Life saved(int layer, Forward from, Backward to) {
     int first = forward(layer, from);
     int end = forward(layer, Forward.DOWN);
-    if (away.test(layer)) {
-      return movedOut(layer, first, backward(layer, to));
-    }
+    int last = backward(layer, to);
     if (!training) {
       return Life.none().and(first, end);
     }
-    if (!again.test(layer)) {
-      return Life.none().and(first, backward(layer, to));
-    }
-    return Life.none().and(first, end).and(again(layer, from), backward(layer, to));
+    return switch (activations.apply(layer)) {
+      case KEEP -> Life.none().and(first, last);
+      case RECOMPUTE, OFFLOAD -> Life.none().and(first, end).and(again(layer, from), last);
+      case SAVE_ALL -> offloaded(layer, first, last);
+    };
   }
 
-  /** From {@code first} on; on its way out while the next layer is computed, on its way back while the one above is; to {@code last}. */
-  private Life movedOut(int layer, int first, int last) {
-    return Life.none().and(first, forward(Math.min(layer + 1, layers - 1), Forward.DOWN))
-        .and(again(Math.min(layer + 1, layers - 1), Forward.NORM), last);
+  /** From {@code first} until the layer above has run forward, and from before that one's backward to {@code last}. */
+  private Life offloaded(int layer, int first, int last) {
+    return Life.none().and(first, forward(layer + 1, Forward.DOWN)).and(again(layer + 1, Forward.NORM), last);
   }
 
-  /** A layer's input: from where it is made to where backward reads it; {@code kept} false: moved out after the forward and back. */
-  Life input(int layer, boolean kept) {
+  /** A layer's input: from where it is made to where backward reads it. */
+  Life input(int layer) {
     int made = layer == 0 ? EMBED : forward(layer - 1, Forward.DOWN);
     if (!training) {
       return Life.none().and(made, forward(layer, Forward.DOWN));
     }
     int read = backward(layer, Backward.QKV);
-    return kept
-        ? Life.none().and(made, read)
-        : movedOut(layer, made, read);
+    return activations.apply(layer).offloads() ? offloaded(layer, made, read) : Life.none().and(made, read);
   }
 
   /** The last block's output, until the loss and the final norm's backward are done with it. */
@@ -135,7 +139,7 @@ final class StepClock {
     Life life = Life.none();
     for (int layer = 0; layer < layers; layer++) {
       life = life.and(forward(layer, from), forward(layer, to));
-      if (training && again.test(layer)) {
+      if (training && activations.apply(layer).again()) {
         life = life.and(again(layer, from), again(layer, to));
       }
     }

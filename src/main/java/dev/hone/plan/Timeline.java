@@ -11,6 +11,8 @@ import dev.hone.model.Tuning;
  * <pre>
  *   a layer's kernels begin when the queue is free and the layer's blob (and what was offloaded of it) is there
  *   a blob begins to travel when the link is free and the slot it goes to is: {@value Layout#SLOTS} layers before it have been computed
+ *   what is offloaded of a layer leaves behind its forward and is out before the second layer above runs;
+ *   it comes back like a blob
  *   products take 2 M N K operations at the achieved rate; attention 4 M^2 H D / 2 forward, 2.5 times that backward
  * </pre>
  *
@@ -29,9 +31,10 @@ public final class Timeline {
   private final double layerFlops;
   private final double attentionFlops;
   private final double hostStep;
+  private final long[] offloaded;
   private double kernels;
   private double in;
-  private double out;
+  private double lossEnd;
   private double[] computed;
   private int walked;
 
@@ -54,6 +57,11 @@ public final class Timeline {
     double trained = ParameterShape.trained(spec, tuning).stream().mapToDouble(ParameterShape::elements).sum();
     hostStep = layout.optimizer() ? 0 : trained * (8 / card.linkRate() + 28 / HOST_RATE);
     layerFlops = 2.0 * step.tokens() * (linear + adapters / spec.layers());
+    offloaded = new long[spec.layers()];
+    for (int layer = 0; layer < spec.layers(); layer++) {
+      offloaded[layer] =
+          TrainingPlan.offloaded(spec, tuning, step, layout, layer).stream().mapToLong(SavedTensor::bytes).sum();
+    }
     double row = Math.max(1, (double) step.tokens() / Math.max(1, step.documents()));
     attentionFlops = 2.0 * step.tokens() * row * spec.queryDim();
   }
@@ -80,27 +88,24 @@ public final class Timeline {
     int layers = spec.layers();
     computed = new double[2 * layers + Layout.SLOTS];
     double f = card.achieved();
-    double stored = step.compute().bytes((long) step.tokens() * spec.hidden());
-    double saved = layout.activations() == Layout.Activations.SAVE_ALL
-        ? stored + step.compute().bytes(
-            (long) step.tokens() * (spec.hidden() + 2L * spec.queryDim() + 2L * spec.keyValueDim() + 2L * spec.intermediate()))
-        : layout.activations() == Layout.Activations.OFFLOAD ? stored : 0;
+    double[] out = new double[layers];
     for (int layer = 0; layer < layers; layer++) {
       compute(layer, 0, (layerFlops + attentionFlops) / f);
-      if (layer < layers - 1) {
-        out = Math.max(out, kernels) + saved / card.linkRate();
+      out[layer] = Math.max(kernels, layer > 0 ? out[layer - 1] : 0) + offloaded[layer] / card.linkRate();
+      if (layer > 0 && offloaded[layer - 1] > 0) {
+        kernels = Math.max(kernels, out[layer - 1]); // what comes next may use its memory
       }
     }
     if (!backward) {
       return kernels;
     }
     loss(f);
+    lossEnd = kernels;
     for (int layer = layers - 1; layer >= 0; layer--) {
-      boolean top = layer == layers - 1;
-      double passes = layout.activations().again() && !top ? layerFlops + attentionFlops : 0;
-      compute(layer, top ? 0 : saved, (passes + layerFlops + adapterGradients() + 2.5 * attentionFlops) / f);
+      double passes = layout.activations(layer, layers).again() ? layerFlops + attentionFlops : 0;
+      compute(layer, offloaded[layer], (passes + layerFlops + adapterGradients() + 2.5 * attentionFlops) / f);
     }
-    return Math.max(kernels, out) + hostStep;
+    return kernels + hostStep;
   }
 
   /** dA and dB beside dx: a product pass over the adapters again. */
@@ -112,16 +117,16 @@ public final class Timeline {
     return layerFlops - linear;
   }
 
-  private void compute(int layer, double offloaded, double seconds) {
+  private void compute(int layer, double back, double seconds) {
     double begin = kernels;
     boolean streamed = layout.weights() == Layout.Weights.ARENA && !layout.isResident(layer, spec.layers());
-    if (streamed || offloaded > 0) {
+    if (streamed || back > 0) {
       // The layers at the turn are still in their slots when backward begins.
       int passing = spec.layers() - layout.residentLayers();
       boolean there = walked >= spec.layers() && layer >= passing - Layout.SLOTS;
-      double bytes = (streamed && !there ? blobs.layer() : 0) + offloaded;
+      double bytes = (streamed && !there ? blobs.layer() : 0) + back;
       double free = walked >= Layout.SLOTS ? computed[walked - Layout.SLOTS] : 0;
-      in = Math.max(in, free) + bytes / card.linkRate();
+      in = Math.max(in, back > 0 ? Math.max(free, lossEnd) : free) + bytes / card.linkRate();
       begin = Math.max(begin, bytes > 0 ? in : begin);
     }
     kernels = begin + seconds;

@@ -2,6 +2,7 @@ package dev.hone.plan;
 
 import dev.hone.kernel.Kernels;
 import dev.hone.kernel.Slabs;
+import dev.hone.kernel.Uploads;
 import dev.hone.model.ModelSpec;
 import dev.hone.model.Projection;
 import dev.hone.model.Tuning;
@@ -9,16 +10,16 @@ import dev.hone.plan.Buffer.Kind;
 import dev.hone.plan.StepClock.Backward;
 import dev.hone.plan.StepClock.Forward;
 import dev.hone.tensor.DType;
+import java.util.ArrayList;
 import java.util.List;
 
 /**
  * The buffers of training and evaluation, by the names under which the engine asks for them. M tokens, C hidden, I intermediate,
  * H heads, KV key/value heads, D head dim, R rank, P positions, L layers.
  *
- * <p>What a block saves for backward: its input x, q, k, v after RoPE (and before the q/k norm where there is one), the attention
- * output o and log-sum-exp, the residual stream between attention and MLP, gate and up, each norm's 1/rms, and u = A x of each
- * adapter. Norm outputs and the gated product are made again in backward, from what is saved. Lives are those of the engine's walk
- * ({@link StepClock}): with recomputation the blocks come to share one set, and scratch of different moments shares memory.
+ * <p>Lives are those of the engine's walk ({@link StepClock}): with recomputation the blocks come to share one set of
+ * what a block saves ({@link SavedTensor}), with all of it on the host two, and scratch of different moments shares
+ * memory.
  */
 public final class TrainingPlan {
   private TrainingPlan() {}
@@ -40,20 +41,14 @@ public final class TrainingPlan {
 
   /** The plan of a run. */
   public static Plan of(ModelSpec spec, Tuning tuning, StepShape step, Layout layout, Needs needs) {
-    int last = spec.layers() - 1;
-    // The layer that backward begins with still has everything from its forward.
-    Layout.Activations activations = layout.activations();
-    StepClock clock =
-        new StepClock(
-            spec.layers(), true, layer -> activations.again() && layer < last,
-            layer -> activations == Layout.Activations.SAVE_ALL && layer < last);
+    StepClock clock = new StepClock(spec.layers(), true, layer -> layout.activations(layer, spec.layers()));
     Plan.Builder plan = new Plan.Builder(clock);
     trainables(plan, ParameterGroup.of(spec, tuning, step.moments()), layout);
     batch(plan, spec, step);
     for (int layer = 0; layer < spec.layers(); layer++) {
-      boolean kept = !activations.offloads() || layer == last;
-      plan.add(Kind.ACTIVATIONS, clock.input(layer, kept), x(layer), step.compute(), step.tokens(), spec.hidden());
+      plan.add(Kind.ACTIVATIONS, clock.input(layer), x(layer), step.compute(), step.tokens(), spec.hidden());
       block(plan, spec, tuning, step, layer);
+      plan.offload(layer, offloaded(spec, tuning, step, layout, layer).stream().map(SavedTensor::name).toList());
     }
     plan.add(Kind.ACTIVATIONS, clock.output(), x(spec.layers()), step.compute(), step.tokens(), spec.hidden());
     plan.add(Kind.ACTIVATIONS, clock.atLoss(), "final.rstd", DType.F32, step.tokens());
@@ -63,9 +58,6 @@ public final class TrainingPlan {
     workspace(plan, needs.workspaceBytes());
     if (layout.weights() == Layout.Weights.ARENA) {
       weights(plan, spec, layout, step, needs.blobs());
-    }
-    if (activations.offloads()) {
-      plan.host(Kind.ACTIVATIONS, "activations", pinnedActivations(spec, step, layout), true);
     }
     return plan.build();
   }
@@ -152,7 +144,8 @@ public final class TrainingPlan {
     if (layout.embedding()) {
       plan.add(Kind.WEIGHTS, "weights.embedding", DType.U8, blobs.embedding());
     } else {
-      plan.host(Kind.BATCH, "embedding rows", 2 * step.compute().bytes((long) step.tokens() * spec.hidden()), true);
+      long rows = step.compute().bytes((long) step.tokens() * spec.hidden());
+      plan.host(Kind.BATCH, "embedding rows", Uploads.pinnedBytes(rows), true);
     }
     if (!layout.head()) {
       long row = step.compute().bytes(spec.hidden());
@@ -162,7 +155,9 @@ public final class TrainingPlan {
     } else if (!tied || !layout.embedding()) {
       plan.add(Kind.WEIGHTS, "weights.head", DType.U8, head);
     }
-    plan.host(Kind.BATCH, "micro-batches", 2 * 4L * (3L * step.tokens() + step.documents() + 1), true);
+    long each = 4L * step.tokens();
+    plan.host(
+        Kind.BATCH, "micro-batches", Uploads.pinnedBytes(each, each, each, 4L * (step.documents() + 1)), true);
     plan.host(Kind.WEIGHTS, "ring", streamed > 0 || !layout.head() ? 2 * RING : 0, true);
     plan.host(
         Kind.WEIGHTS, "base (mapped file)",
@@ -170,70 +165,25 @@ public final class TrainingPlan {
         false);
   }
 
-  /** Bytes of what goes to the host between forward and backward; the last layer's stay. */
-  private static long pinnedActivations(ModelSpec spec, StepShape step, Layout layout) {
-    long layers = spec.layers() - 1L;
-    long row = spec.hidden();
-    if (layout.activations() == Layout.Activations.SAVE_ALL) {
-      row += spec.hidden() + 2L * spec.queryDim() + 2L * spec.keyValueDim() + 2L * spec.intermediate();
+  /** What of a layer is in pinned host memory between forward and backward; nothing where its activations stay. */
+  static List<SavedTensor> offloaded(ModelSpec spec, Tuning tuning, StepShape step, Layout layout, int layer) {
+    List<SavedTensor> there = new ArrayList<>();
+    Layout.Activations choice = layout.activations(layer, spec.layers());
+    if (choice.offloads()) {
+      there.add(SavedTensor.input(spec, step, layer));
     }
-    return layers * step.compute().bytes(row * step.tokens());
+    if (choice == Layout.Activations.SAVE_ALL) {
+      there.addAll(SavedTensor.of(spec, tuning, step, layer));
+    }
+    return there;
   }
 
-  /** What one block writes in forward and reads in backward. */
+  /** What one block writes in forward and reads in backward, beside its input. */
   static void block(Plan.Builder plan, ModelSpec spec, Tuning tuning, StepShape step, int layer) {
-    Adder saved = new Adder(plan, layer);
-    long m = step.tokens();
-    DType act = step.compute();
-    saved.add(Forward.NORM, Backward.QKV, "input_norm.rstd", DType.F32, m);
-    saved.add(Forward.QKV, Backward.ATTENTION, "q", act, m, spec.queryDim());
-    saved.add(Forward.QKV, Backward.ATTENTION, "k", act, m, spec.keyValueDim());
-    saved.add(Forward.QKV, Backward.ATTENTION, "v", act, m, spec.keyValueDim());
-    if (spec.qkNorm()) {
-      saved.add(Forward.QKV, Backward.ATTENTION, "q_raw", act, m, spec.queryDim());
-      saved.add(Forward.QKV, Backward.ATTENTION, "k_raw", act, m, spec.keyValueDim());
-      saved.add(Forward.QKV, Backward.ATTENTION, "q_norm.rstd", DType.F32, m * spec.heads());
-      saved.add(Forward.QKV, Backward.ATTENTION, "k_norm.rstd", DType.F32, m * spec.kvHeads());
+    for (SavedTensor t : SavedTensor.of(spec, tuning, step, layer)) {
+      long[] shape = t.shape().stream().mapToLong(Long::longValue).toArray();
+      plan.add(Kind.ACTIVATIONS, plan.clock().saved(layer, t.from(), t.to()), t.name(), t.dtype(), shape);
     }
-    saved.add(Forward.ATTENTION, Backward.ATTENTION, "o", act, m, spec.queryDim());
-    saved.add(Forward.ATTENTION, Backward.ATTENTION, "lse", DType.F32, spec.heads(), m);
-    saved.add(Forward.O, Backward.GATE_UP, "mid", act, m, spec.hidden());
-    saved.add(Forward.MLP_NORM, Backward.GATE_UP, "mlp_norm.rstd", DType.F32, m);
-    saved.add(Forward.GATE_UP, Backward.GATE_UP, "gate", act, m, spec.intermediate());
-    saved.add(Forward.GATE_UP, Backward.GATE_UP, "up", act, m, spec.intermediate());
-    if (spec.postNorms()) {
-      saved.add(Forward.O, Backward.O, "attention_raw", act, m, spec.hidden());
-      saved.add(Forward.O, Backward.O, "attention_post_norm.rstd", DType.F32, m);
-      saved.add(Forward.DOWN, Backward.DOWN, "mlp_raw", act, m, spec.hidden());
-      saved.add(Forward.DOWN, Backward.DOWN, "mlp_post_norm.rstd", DType.F32, m);
-    }
-    if (tuning instanceof Tuning.Lora lora) {
-      for (Tuning.Lora.Target target : lora.targets()) {
-        if (target.layer() == layer) {
-          saved.add(made(target.projection()), used(target.projection()), target.projection().target() + ".u", act, m, target.rank());
-        }
-      }
-    }
-  }
-
-  /** The moment at which a projection runs forward. */
-  private static Forward made(Projection p) {
-    return switch (p) {
-      case Q, K, V -> Forward.QKV;
-      case O -> Forward.O;
-      case GATE, UP -> Forward.GATE_UP;
-      case DOWN -> Forward.DOWN;
-    };
-  }
-
-  /** The moment at which a projection runs backward. */
-  private static Backward used(Projection p) {
-    return switch (p) {
-      case Q, K, V -> Backward.QKV;
-      case O -> Backward.O;
-      case GATE, UP -> Backward.GATE_UP;
-      case DOWN -> Backward.DOWN;
-    };
   }
 
   /** Name of the saved u = A x of an adapter. */
@@ -273,13 +223,6 @@ public final class TrainingPlan {
     if (tuning instanceof Tuning.Lora lora) {
       int rank = lora.targets().stream().mapToInt(Tuning.Lora.Target::rank).max().orElse(1);
       plan.add(Kind.SCRATCH, clock.scratch(Backward.DOWN, Backward.QKV), "e", act, m * rank);
-    }
-  }
-
-  /** Adds a block's buffer with the life that it has between two moments of its layer. */
-  private record Adder(Plan.Builder plan, int layer) {
-    void add(Forward from, Backward to, String name, DType dtype, long... shape) {
-      plan.add(Kind.ACTIVATIONS, plan.clock().saved(layer, from, to), "layers." + layer + "." + name, dtype, shape);
     }
   }
 }

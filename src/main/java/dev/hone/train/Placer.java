@@ -90,17 +90,10 @@ final class Placer {
     Planner planner =
         new Planner(
             spec, tuning, UncachedBase.bytes(inputs.base(), storage, step.compute()), needs(), CardSpec.of(card),
-            limits(card, step), landed(fixed));
+            limits(card, step), fixed);
     Planner.Choice choice = planner.require(steps, config.source().toString());
     Batching batching = ways.get(steps.indexOf(choice.step().withRecompute(false)));
     return new Placed(batching, choice.step(), choice.layout(), planner.reasons(choice));
-  }
-
-  private Placement landed(Placement p) {
-    return new Placement(
-        p.weights(), p.residentLayers(),
-        p.activations() == Placement.Activations.AUTO ? Placement.Activations.RECOMPUTE : p.activations(), p.head(),
-        p.embedding(), p.optimizer(), p.vramLimit(), p.ramLimit(), p.pinnedLimit());
   }
 
   /** Only blobs of a file can travel again and again. */

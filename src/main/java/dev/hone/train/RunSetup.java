@@ -17,6 +17,7 @@ import dev.hone.kernel.device.Devices;
 import dev.hone.model.ModelSpec;
 import dev.hone.model.ParameterShape;
 import dev.hone.model.Tuning;
+import dev.hone.plan.Buffer;
 import dev.hone.plan.Plan;
 import dev.hone.plan.StepShape;
 import dev.hone.tensor.DType;
@@ -191,12 +192,13 @@ final class RunSetup implements AutoCloseable {
         format(
             "steps    %d of %d x %d rows%s, %.2f epochs", totalSteps, batching.accumulation(), batching.rows(),
             config.schedule().autoBatch() ? " (auto_find_batch_size)" : "", batches.epochAfter(totalSteps)));
-    lines.add("memory   " + Sizes.text(model.plan().arenaBytes()) + " of buffers: " + kinds(model.plan())
+    lines.add("memory   " + Sizes.text(model.plan().arenaBytes()) + " of buffers: " + kinds(model.plan()) + hostStates(model.plan())
         + (step.recompute() ? "; activations recomputed in backward" : ""));
     if (!reasons.isEmpty()) {
       lines.add("places   " + String.join("; ", reasons));
     }
     lines.add("device   " + kernels.describe());
+    lines.addAll(model.remarks());
     return lines;
   }
 
@@ -215,6 +217,11 @@ final class RunSetup implements AutoCloseable {
       }
     });
     return String.join(", ", parts);
+  }
+
+  private static String hostStates(Plan plan) {
+    long bytes = plan.host().stream().filter(b -> b.kind() == Buffer.Kind.OPTIMIZER).mapToLong(Plan.HostBuffer::bytes).sum();
+    return bytes > 0 ? "; " + Sizes.text(bytes) + " of " + Buffer.Kind.OPTIMIZER.title() + " on the host" : "";
   }
 
   private static String trim(double value) {

@@ -72,11 +72,9 @@ class PlanOnCardTest {
 
   private static Layout layout(Random random, int layers) {
     return new Layout(
-        Layout.Weights.ARENA, random.nextInt(layers + 1), pick(random, LAYOUTS), random.nextBoolean(), random.nextBoolean(),
-        random.nextBoolean());
+        Layout.Weights.ARENA, random.nextInt(layers + 1), pick(random, List.of(Layout.Activations.values())),
+        random.nextInt(layers + 1), random.nextBoolean(), random.nextBoolean(), random.nextBoolean());
   }
-
-  private static final List<Layout.Activations> LAYOUTS = List.of(Layout.Activations.KEEP, Layout.Activations.RECOMPUTE);
 
   private static MicroBatch batch(Random random, StepShape step, int vocab) {
     List<Example> rows = new ArrayList<>();
@@ -85,6 +83,10 @@ class PlanOnCardTest {
       rows.add(Example.of(ids, ids.clone()));
     }
     return MicroBatch.of(rows);
+  }
+
+  private static void step(Model model, Kernels kernels) {
+    model.parameters().step(kernels, new Parameters.AdamW(1e-3f, 0.9f, 0.999f, 1e-8f, 0), 1, 1);
   }
 
   @ParameterizedTest
@@ -114,21 +116,26 @@ class PlanOnCardTest {
         // Loading a kernel takes a few bytes for its constants; they are the context's, and here before anything is counted.
         try (Model model = Model.open(kernels, spec, cache, lora, storage, step, layout)) {
           model.train(batch, 1f, seed, 0);
+          step(model, kernels);
         }
         long before = StandIn.counter("bytes_in_use");
+        long pinned = StandIn.counter("pinned_bytes");
         long earlier = StandIn.counter("peak_bytes");
         try (Model model = Model.open(kernels, spec, cache, lora, storage, step, layout)) {
           AdapterStart.fill(model.parameters(), lora, seed);
           long allocations = StandIn.counter("allocations");
           model.parameters().zeroGradients();
           assertThat(model.train(batch, 1f / batch.tokens(), seed, 0)).isFinite();
+          step(model, kernels);
           assertThat(model.evaluate(batch)).isFinite();
           assertThat(StandIn.counter("allocations")).as("a step allocates nothing").isEqualTo(allocations);
           assertThat(model.plan().arenaBytes()).as("the plan made before anything was read").isEqualTo(planned.arenaBytes());
           assertThat(StandIn.counter("bytes_in_use") - before).as("what the driver counts").isEqualTo(planned.arenaBytes());
+          assertThat(StandIn.counter("pinned_bytes") - pinned).as("what it pins").isEqualTo(planned.hostBytes(true));
           assertThat(StandIn.counter("peak_bytes")).as("at most").isEqualTo(Math.max(earlier, before + planned.arenaBytes()));
         }
         assertThat(StandIn.counter("bytes_in_use")).isEqualTo(before);
+        assertThat(StandIn.counter("pinned_bytes")).isEqualTo(pinned);
       }
     }
   }

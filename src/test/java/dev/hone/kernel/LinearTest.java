@@ -125,6 +125,25 @@ class LinearTest {
     }
   }
 
+  /** The head's: a depth of words, whose dy is beyond 4 MiB, so that few wide groups of short stretches sum into dx. */
+  @Test
+  void aDeepBackwardInputEqualsTheDoubleProduct() {
+    Shape s = new Shape(30, 36000, 20);
+    try (var t = new GuardedTensors()) {
+      Tensor dy = t.of("dy", DType.F32, random(4, (long) s.m * s.n), s.m, s.n);
+      Tensor w = t.of("w", DType.F32, random(5, (long) s.n * s.k), s.n, s.k);
+      Product p = new Product(s.m, s.k, s.n, dy.toFloats(), Product.transpose(w.toFloats(), s.n, s.k));
+      EachIsa.run(
+          kernels,
+          isa -> {
+            Tensor dx = t.allocate("dx", DType.F32, s.m, s.k);
+            kernels.linearBackwardInput(dx, dy, w, false);
+            p.check(s + " " + isa, dx, false);
+          });
+      assertThat(t.damage()).isNull();
+    }
+  }
+
   @ParameterizedTest
   @MethodSource("shapes")
   void backwardWeightAddsTheDoubleProduct(Shape s) {

@@ -57,11 +57,15 @@ class PlanTest {
   }
 
   private static Planner planner(String model, CardSpec card, long vram, Placement fixed) {
+    return planner(model, card, vram, 32 * GIB, fixed);
+  }
+
+  private static Planner planner(String model, CardSpec card, long vram, long pinned, Placement fixed) {
     ModelSpec spec = spec(model);
     Tuning tuning = lora(spec, 16);
     return new Planner(
         spec, tuning, BlobBytes.of(spec, BlobBytes.Form.NF4_DOUBLE, DType.BF16), ops(spec, tuning), card,
-        new Planner.Limits(vram, CardSpec.CONTEXT, 64 * GIB, 32 * GIB), fixed);
+        new Planner.Limits(vram, CardSpec.CONTEXT, 64 * GIB, pinned), fixed);
   }
 
   private static StepShape sequence(int tokens) {
@@ -156,6 +160,89 @@ class PlanTest {
     Layout all = new Layout(Layout.Weights.ARENA, 0, Activations.SAVE_ALL, false, false, false);
     assertThat(planner.choice(all, sequence(2048)).tokensPerSecond())
         .isGreaterThan(1.25 * planner.choice(again, sequence(2048)).tokensPerSecond());
+  }
+
+  /** All that a block saves goes to the host, to the last 1/rms; the last layer's stays. */
+  @ParameterizedTest
+  @CsvSource({"llama-2-7b, 18", "qwen2.5-7b, 18"})
+  void everythingSavedIsCountedInPinnedMemory(String model, int tensors) {
+    Planner planner = planner(model, CardSpec.named("h100").orElseThrow(), 80 * GIB, Placement.AUTO);
+    Layout all = new Layout(Layout.Weights.OUTSIDE, 0, Activations.SAVE_ALL, true, true, true);
+    Plan plan = planner.choice(all, sequence(100)).plan();
+    int layers = spec(model).layers();
+    assertThat(plan.offloaded()).hasSize(layers - 1);
+    long bytes = 0;
+    for (Plan.Offloaded set : plan.offloaded()) {
+      String at = "layers." + set.layer() + ".";
+      List<Buffer> saved = plan.buffers().stream().filter(b -> b.name().startsWith(at)).toList();
+      assertThat(set.buffers()).containsExactlyInAnyOrderElementsOf(saved.stream().map(Buffer::name).toList());
+      bytes += saved.stream().mapToLong(b -> Math.ceilDiv(b.bytes(), Plan.ALIGNMENT) * Plan.ALIGNMENT).sum();
+    }
+    assertThat(plan.offloaded().getFirst().buffers()).hasSize(tensors);
+    assertThat(plan.hostBytes(true)).isEqualTo(bytes);
+    Plan inputs = planner.choice(all.withActivations(Activations.OFFLOAD), sequence(100)).plan();
+    assertThat(inputs.hostBytes(true)).isEqualTo((layers - 1) * 2L * 100 * spec(model).hidden());
+  }
+
+  /** Two sets take turns: a set's memory is another's once the layer between them has run. */
+  @Test
+  void twoSetsTakeTurns() {
+    Planner planner = planner("llama-2-7b", CardSpec.named("h100").orElseThrow(), 80 * GIB, Placement.AUTO);
+    Layout all = new Layout(Layout.Weights.OUTSIDE, 0, Activations.SAVE_ALL, true, true, true);
+    Plan plan = planner.choice(all, sequence(512)).plan();
+    Plan kept = planner.choice(all.withActivations(Activations.KEEP), sequence(512)).plan();
+    long set = plan.offloaded().getFirst().bytes();
+    // 29 of 32 sets leave; three are alive where a layer runs backward below the last one.
+    assertThat(kept.arenaBytes() - plan.arenaBytes()).isBetween(28 * set, 31 * set);
+    for (int layer = 2; layer < 31; layer++) {
+      Buffer here = buffer(plan, "layers." + layer + ".gate");
+      assertThat(here.life().meets(buffer(plan, "layers." + (layer - 1) + ".gate").life())).isTrue();
+      assertThat(here.life().meets(buffer(plan, "layers." + (layer - 2) + ".gate").life())).isFalse();
+    }
+  }
+
+  private static Buffer buffer(Plan plan, String name) {
+    return plan.buffers().stream().filter(b -> b.name().equals(name)).findFirst().orElseThrow();
+  }
+
+  /** With less pinned memory than all layers want the first ones save, the others recompute; more of it is never slower. */
+  @Test
+  void asManyLayersSaveAsMayBePinned() {
+    CardSpec card = CardSpec.named("rtx-4060-8gb").orElseThrow();
+    Placement saving = new Placement(
+        Placement.Weights.AUTO, OptionalInt.empty(), Placement.Activations.SAVE_ALL, Placement.Where.AUTO,
+        Placement.Where.AUTO, Placement.Where.AUTO, OptionalLong.empty(), OptionalLong.empty(), OptionalLong.empty());
+    double before = 0;
+    int layers = -1;
+    for (long pinned : new long[] {GIB / 2, GIB, 2 * GIB, 4 * GIB, 8 * GIB}) {
+      Planner.Choice choice = planner("llama-2-7b", card, 8 * GIB, pinned, saving).require(sequence(2048), "run.yaml");
+      assertThat(choice.plan().hostBytes(true)).isLessThanOrEqualTo(pinned);
+      assertThat(choice.plan().offloaded()).hasSizeGreaterThan(layers);
+      assertThat(choice.tokensPerSecond()).isGreaterThan(before);
+      before = choice.tokensPerSecond();
+      layers = choice.plan().offloaded().size();
+      System.out.printf(
+          "%d MiB pinned: %d layers save, %.0f tokens/s%n", choice.plan().hostBytes(true) >> 20, layers, before);
+    }
+    assertThat(layers).isEqualTo(31);
+  }
+
+  /** Saving costs no time where a layer's set travels faster than the layer runs; elsewhere the link sets the pace. */
+  @Test
+  void aSlowLinkHoldsSavingUp() {
+    CardSpec fast = CardSpec.named("rtx-4090-24gb").orElseThrow();
+    CardSpec slow = new CardSpec("slow link", fast.memory(), fast.flops(), fast.memoryRate(), fast.linkRate() / 4);
+    Layout all = new Layout(Layout.Weights.ARENA, 32, Activations.SAVE_ALL, true, true, true);
+    Layout kept = all.withActivations(Activations.KEEP);
+    StepShape step = sequence(2048);
+    Planner there = planner("llama-2-7b", fast, 24 * GIB, Placement.AUTO);
+    assertThat(there.choice(all, step).tokensPerSecond()).isEqualTo(there.choice(kept, step).tokensPerSecond());
+    Planner here = planner("llama-2-7b", slow, 24 * GIB, Placement.AUTO);
+    Planner.Choice saving = here.choice(all, step);
+    double copies = 2 * saving.plan().offloaded().stream().mapToLong(Plan.Offloaded::bytes).sum() / slow.linkRate();
+    double seconds = step.tokens() / saving.tokensPerSecond();
+    // Beside the copies: the first layer before the first, the loss, the last layer after the last.
+    assertThat(seconds).isBetween(copies, copies + 4 * step.tokens() / here.choice(kept, step).tokensPerSecond() / 32);
   }
 
   @Test

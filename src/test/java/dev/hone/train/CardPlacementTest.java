@@ -101,9 +101,24 @@ class CardPlacementTest {
         .with("activation_placement", "recompute").run();
     assertThat(places(told)).contains("2 of 5 layers stay", "(as set)", "activations: recompute (as set)", "embedding: host (as set)");
     assertThat(told.losses()).isEqualTo(losses);
+    for (String activations : List.of("keep", "offload", "save_all")) {
+      told = run(LARGE, 5).with("activation_placement", activations).run();
+      assertThat(places(told)).contains("activations: " + activations + " (as set)");
+      assertThat(told.losses()).isEqualTo(losses);
+    }
     told = run(LARGE, 5).with("weight_placement", "streamed").with("gradient_checkpointing", true).run();
     assertThat(places(told)).contains("0 of 5 layers stay", "activations: recompute (as set)");
     assertThat(told.losses()).isEqualTo(losses);
+    for (String activations : List.of("keep", "offload", "save_all")) {
+      told = run(LARGE, 5).with("weight_placement", "streamed").with("activation_placement", activations).run();
+      assertThat(places(told)).contains("0 of 5 layers stay", "activations: " + activations + " (as set)");
+      assertThat(told.losses()).as(activations).isEqualTo(losses);
+    }
+    told = run(LARGE, 5).with("head_placement", "host").with("optimizer_placement", "host").run();
+    assertThat(places(told)).contains("head: host (as set)", "optimizer: host (as set)");
+    for (int step = 0; step < 3; step++) {
+      assertThat(told.losses().get(step)).as("other sums").isCloseTo(losses.get(step), withinPercentage(0.1));
+    }
   }
 
   @Test

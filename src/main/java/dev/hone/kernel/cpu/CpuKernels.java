@@ -2,6 +2,7 @@ package dev.hone.kernel.cpu;
 
 import dev.hone.kernel.Activation;
 import dev.hone.kernel.BlobStream;
+import dev.hone.kernel.HostStash;
 import dev.hone.kernel.Kernels;
 import dev.hone.kernel.NativeException;
 import dev.hone.tensor.DType;
@@ -161,6 +162,11 @@ public final class CpuKernels implements Kernels {
   @Override
   public BlobStream blobStream(List<Tensor> slots, long ringBytes) {
     throw new UnsupportedOperationException("the CPU reads weights where they are mapped");
+  }
+
+  @Override
+  public HostStash hostStash(List<Long> setBytes, long spareBytes) {
+    throw new UnsupportedOperationException("the CPU's memory is the host's: nothing need leave it");
   }
 
   @Override

@@ -6,6 +6,7 @@ import dev.hone.config.UserError;
 import dev.hone.kernel.Accelerator;
 import dev.hone.kernel.Activation;
 import dev.hone.kernel.BlobStream;
+import dev.hone.kernel.HostStash;
 import dev.hone.kernel.Kernels;
 import dev.hone.kernel.Slabs;
 import dev.hone.kernel.Uploads;
@@ -164,6 +165,11 @@ public final class CudaKernels implements Kernels {
   @Override
   public Uploads uploads(List<Tensor> targets) {
     return new PinnedUploads(stage.device(), targets);
+  }
+
+  @Override
+  public HostStash hostStash(List<Long> setBytes, long spareBytes) {
+    return new PinnedStash(stage.device(), setBytes, spareBytes);
   }
 
   @Override

@@ -14,6 +14,9 @@ final class Driver {
   /** CUDA_ERROR_OUT_OF_MEMORY. */
   static final int OUT_OF_MEMORY = 2;
 
+  /** CUDA_ERROR_OPERATING_SYSTEM: the system refused, as where it limits locked pages. */
+  static final int OPERATING_SYSTEM = 304;
+
   private final DriverApi api;
   /** Where calls leave their results. */
   private final MemorySegment result = Arena.global().allocate(16, 8);

@@ -12,8 +12,6 @@ import java.util.List;
  * target and before those that are to read what it brings. {@code left[set]} happens when a set's copies have left it.
  */
 final class PinnedUploads implements Uploads {
-  private static final long ALIGNMENT = 256;
-
   private final CudaDevice device;
   private final List<Tensor> targets;
   private final Arena arena = Arena.ofShared();
@@ -25,9 +23,9 @@ final class PinnedUploads implements Uploads {
   PinnedUploads(CudaDevice device, List<Tensor> targets) {
     this.device = device;
     this.targets = List.copyOf(targets);
-    long bytes = targets.stream().mapToLong(t -> room(t)).sum();
     Driver driver = device.use();
-    pinned = driver.allocatePinned(2 * bytes);
+    pinned = driver.allocatePinned(
+        Uploads.pinnedBytes(targets.stream().mapToLong(target -> target.data().byteSize()).toArray()));
     long at = 0;
     for (int i = 0; i < 2; i++) {
       List<Tensor> hosts = new ArrayList<>();
