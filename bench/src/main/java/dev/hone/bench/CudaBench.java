@@ -38,7 +38,7 @@ public final class CudaBench {
   private static int run(Map<String, String> given) throws IOException {
     String name = given.getOrDefault("shape", "7b");
     String what = given.getOrDefault("what", "all");
-    Rivalry rivalry = Rivalry.of(given.getOrDefault("products", "auto"), given.getOrDefault("kernels", "auto"));
+    Rivalry rivalry = Rivalry.of(given.getOrDefault("products", "auto"), given.getOrDefault("kernels", "auto"), "off");
     boolean tiny = name.equals("tiny");
     Shape shape = Shape.ofCard(name);
     try (CudaKernels card = CudaKernels.open(given.get("driver"), 0, rivalry)) {
