@@ -45,7 +45,10 @@ once() {
 
 once "$@" >/dev/null
 : >"$work/seconds"
-for _ in $(seq "$runs"); do once "$@" | tee -a "$work/seconds"; done
+for _ in $(seq "$runs"); do
+  seconds=$(once "$@") # a failed run ends the script, which a pipe would hide
+  echo "$seconds" | tee -a "$work/seconds"
+done
 median=$(sort -n "$work/seconds" | awk '{ s[NR] = $1 } END { print (s[int((NR + 1) / 2)] + s[int(NR / 2) + 1]) / 2 }')
 echo "$yaml: median $median s from launch to first step, $runs runs"
 cpu=$(sed -n 's/^model name[^:]*: *//p' /proc/cpuinfo 2>/dev/null | sed -n 1p)

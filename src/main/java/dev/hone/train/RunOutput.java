@@ -57,7 +57,9 @@ final class RunOutput {
   static void requireFree(TrainConfig config) {
     Path directory = config.output().directory();
     try {
-      if (Files.exists(directory) && Files.isSameFile(directory, config.model().directory())) {
+      // A built-in shape has no folder.
+      boolean folders = config.model().like().isEmpty() && Files.exists(directory);
+      if (folders && Files.isSameFile(directory, config.model().directory())) {
         throw UserError.of(
             "%s: output_dir is the model's own folder; choose another one", config.where("output_dir"));
       }

@@ -1,9 +1,11 @@
 package dev.hone.train;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatNoException;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.within;
 
+import dev.hone.config.TrainConfig;
 import dev.hone.config.UserError;
 import dev.hone.testing.Golden;
 import dev.hone.testing.GoldenModels;
@@ -168,6 +170,13 @@ class TrainerTest {
     assertThat(adapter(run)).isNotEqualTo(before);
     assertThat(run.output().resolve("checkpoint-6")).as("an old checkpoint would be resumed by mistake").doesNotExist();
     assertThat(run.log()).hasSize(2);
+  }
+
+  @Test
+  void aBuiltInShapeWithoutAFolderTakesAnOldOutputFolder() throws IOException {
+    TrainingRun run = run("models/llama").with("model_name_or_path", "like:tinyllama-1.1b").with("overwrite_output_dir", true);
+    Files.createDirectories(run.output());
+    assertThatNoException().isThrownBy(() -> RunOutput.requireFree(TrainConfig.load(run.yaml(), List.of())));
   }
 
   @Test
