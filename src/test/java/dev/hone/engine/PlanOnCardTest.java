@@ -96,7 +96,7 @@ class PlanOnCardTest {
     try (BaseModel base = base(random); Kernels kernels = StandIn.open(random.nextBoolean() ? "cc=8.0" : "cc=7.5")) {
       ModelSpec spec = base.spec();
       Tuning.Lora lora = lora(random, spec);
-      Storage storage = pick(random, List.of(Storage.NF4, Storage.NF4_DOUBLE_QUANTISED, Storage.AS_STORED));
+      Storage storage = pick(random, List.of(Storage.values()));
       Layout layout = layout(random, spec.layers());
       int documents = 1 + random.nextInt(3);
       int length = 1 + random.nextInt(20);

@@ -147,6 +147,14 @@ class CardPlacementTest {
   }
 
   @Test
+  void anInt8BaseStreamsToo() {
+    TrainingRun.Told resident = run(LARGE, 3).with("quantization_bit", 8).run();
+    TrainingRun.Told streamed = run(LARGE, 3).with("quantization_bit", 8).with("weight_placement", "streamed").run();
+    assertThat(places(streamed)).contains("0 of 3 layers stay");
+    assertThat(streamed.losses()).isEqualTo(resident.losses());
+  }
+
+  @Test
   void whatCannotFitIsRefusedBeforeAnythingIsMade() {
     assertThatThrownBy(() -> run(LARGE, 5).with("vram_limit", "1500KB").with("weight_placement", "resident").run())
         .isInstanceOf(UserError.class).hasMessageContaining("run.yaml: this run needs at least")
