@@ -7,8 +7,8 @@
 #
 # In turn: hone doctor; hone selftest; the golden models; torch's times, where a python3 has torch and sees the card;
 # each kernel's time and a QLoRA step with Hone's own kernels, and once more with cuBLASLt and NVRTC where they are
-# found; PEFT's step, where .carry has bench_peft_gpu.py. A part that fails or takes too long does not keep the others
-# from running.
+# found; PEFT's step, where .carry has bench_peft_gpu.py; `hone train` of whole shapes with random weights, resident and
+# streamed. A part that fails or takes too long does not keep the others from running.
 #
 # Leaves in $OUT (target/gpu): gpu.csv, whose rows belong into bench/results/gpu.csv, and a log of each part. Exit code
 # 0: every part that could run passed; 1: one did not; 3: there is no driver or no card.
@@ -113,6 +113,47 @@ if [ "$torch" = yes ] && [ -f "$CARRY/bench_peft_gpu.py" ] && [ "$SHAPE" = 7b ];
 else
   echo "== peft: needs torch on the card, the 7b shape and bench_peft_gpu.py in $CARRY"
 fi
+
+# ---- whole runs: the plan against the card ---------------------------------------------------------------------------
+
+# train NAME SECONDS [key=value ...]: six steps of hone train; its log has the plan, what else is on the card, tokens/s
+train() {
+  name=$1 limit=$2
+  shift 2
+  part "$name" "$limit" "$hone" dev.hone.cli.Main train "$work/train.yaml" "output_dir=$work/$name" "$@" \
+    ${HONE_CUDA_DRIVER:+"cuda_driver=$HONE_CUDA_DRIVER"}
+}
+
+length=2048
+[ "$SHAPE" = 7b ] || length=48
+awk -v n="$length" 'BEGIN { for (row = 0; row < 6; row++) { ids = ""
+  for (i = 0; i < n; i++) ids = ids (i ? ", " : "") 3 + (row * 7919 + i * 104729) % 200
+  print "{\"input_ids\": [" ids "], \"labels\": [" ids "]}" } }' >"$work/rows.jsonl"
+cat >"$work/train.yaml" <<EOF
+model_name_or_path: $ROOT/src/test/resources/golden/models/llama
+dataset: $work/rows.jsonl
+device: cuda
+quantization_bit: 4
+lora_rank: 16
+cutoff_len: $length
+per_device_train_batch_size: 1
+max_steps: 6
+logging_steps: 1
+save_strategy: "no"
+EOF
+if [ "$SHAPE" = 7b ]; then
+  for model in llama-2-7b llama-2-13b; do
+    train "$model-resident" 90 "model_name_or_path=like:$model" weight_placement=resident
+    train "$model-streamed" 60 "model_name_or_path=like:$model" weight_placement=streamed
+  done
+  # 36 GB of layer cache on the disk, which take minutes to make: only where time and room are left.
+  [ "$(df -Pk "$work" | awk 'NR == 2 { print int($4 / 1048576) }')" -lt 45 ] ||
+    train llama-3-70b-8gb 300 model_name_or_path=like:llama-3-70b vram_limit=8GB ram_limit=128GB
+else
+  train resident 60 weight_placement=resident
+  train streamed 60 weight_placement=streamed activation_placement=save_all
+fi
+
 if [ -f "$OUT/torch.csv" ] && [ -f "$OUT/gpu.csv" ]; then
   sed 1d "$OUT/torch.csv" >>"$OUT/gpu.csv"
 fi
