@@ -56,16 +56,7 @@ class LayerCacheTest {
     MicroBatch batch = MicroBatch.of(List.of(Example.of(ids, ids.clone())));
     StepShape shape = new StepShape(DType.F32, true, ids.length, 1, ids.length);
     try (Model model = Model.open(kernels, base.spec(), source, lora, storage, shape)) {
-      AdapterStart.fill(model.parameters(), lora, 3);
-      for (Parameters.Parameter p : model.parameters().all()) {
-        if (p.name().contains("lora_B")) {
-          float[] b = p.value().toFloats();
-          for (int i = 0; i < b.length; i++) {
-            b[i] = (i % 7 - 3) * 0.01f;
-          }
-          p.value().set(b);
-        }
-      }
+      StirredAdapter.fill(model.parameters(), lora, 3);
       List<float[]> all = new ArrayList<>();
       all.add(new float[] {(float) model.train(batch, 1f / batch.validTargets(), 0, 0)});
       model.parameters().all().forEach(p -> all.add(p.gradient().toFloats()));
