@@ -105,17 +105,12 @@ public final class LayerCache implements BaseBlobs, AutoCloseable {
     }
   }
 
-  /** What a cache takes at least, so that a disk that will not do is found out before an hour of quantising. */
-  private static long leastBytes(BaseModel base, Storage storage) {
-    ModelSpec spec = base.spec();
-    long linear = spec.linears().stream().mapToLong(l -> l.out() * l.in()).sum();
-    return (spec.parameters() - linear) * 2
-        + switch (storage) {
-          case AS_STORED -> linear * 2;
-          case NF4 -> linear * 9 / 16;
-          case NF4_DOUBLE_QUANTISED -> linear * 33 / 64;
-          case INT8 -> linear;
-        };
+  /**
+   * What a cache takes, so that a disk that will not do is found out before an hour of quantising; of matrices that stay as stored the
+   * least.
+   */
+  private static long leastBytes(BaseModel base, Storage storage, DType matrices) {
+    return BlobBytes.total(base.spec(), p -> UncachedBase.form(base, storage, p), matrices == null ? DType.BF16 : matrices);
   }
 
   private static void build(Kernels kernels, BaseModel base, Storage storage, DType matrices, Path path) {
@@ -124,7 +119,7 @@ public final class LayerCache implements BaseBlobs, AutoCloseable {
     about.put("fingerprint", base.fingerprint());
     about.put("architecture", base.spec().architecture());
     about.put("storage", storage.name());
-    LayerCacheWriter.write(path, leastBytes(base, storage), about, content(kernels, base, storage, matrices, segment -> true));
+    LayerCacheWriter.write(path, leastBytes(base, storage, matrices), about, content(kernels, base, storage, matrices, segment -> true));
   }
 
   /**

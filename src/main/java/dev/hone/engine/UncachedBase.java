@@ -31,7 +31,8 @@ public final class UncachedBase implements BaseBlobs {
     return BlobBytes.of(base.spec(), p -> form(base, storage, p), matrices);
   }
 
-  private static BlobBytes.Form form(BaseModel base, Storage storage, ParameterShape p) {
+  /** The form that a linear layer's weight has in the blobs. */
+  static BlobBytes.Form form(BaseModel base, Storage storage, ParameterShape p) {
     BlobBytes.Form stored = base.form(p.name(), p.shape().get(0), p.shape().get(1));
     return stored != BlobBytes.Form.STORED ? stored : switch (storage) {
       case AS_STORED -> BlobBytes.Form.STORED;

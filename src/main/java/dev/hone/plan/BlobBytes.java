@@ -41,6 +41,17 @@ public record BlobBytes(long layer, long embedding, long head) {
    * @param matrices dtype of matrices that are not quantised
    */
   public static BlobBytes of(ModelSpec spec, Function<ParameterShape, Form> forms, DType matrices) {
+    long table = table(spec, matrices);
+    return new BlobBytes(Arrays.stream(layers(spec, forms, matrices)).max().orElse(0), table, spec.tiedHead() ? 0 : table);
+  }
+
+  /** The bytes of all blobs of such a cache. */
+  public static long total(ModelSpec spec, Function<ParameterShape, Form> forms, DType matrices) {
+    return Arrays.stream(layers(spec, forms, matrices)).sum() + (spec.tiedHead() ? 1 : 2) * table(spec, matrices)
+        + aligned(4L * spec.hidden());
+  }
+
+  private static long[] layers(ModelSpec spec, Function<ParameterShape, Form> forms, DType matrices) {
     long[] layers = new long[spec.layers()];
     for (ParameterShape p : ParameterShape.ofModel(spec)) {
       if (p.name().startsWith(LAYERS)) {
@@ -50,8 +61,11 @@ public record BlobBytes(long layer, long embedding, long head) {
                 ? aligned(4 * p.elements()) : matrix(p.shape().get(0), p.shape().get(1), forms.apply(p), matrices);
       }
     }
-    long table = aligned(matrices.bytes((long) spec.vocab() * spec.hidden()));
-    return new BlobBytes(Arrays.stream(layers).max().orElse(0), table, spec.tiedHead() ? 0 : table);
+    return layers;
+  }
+
+  private static long table(ModelSpec spec, DType matrices) {
+    return aligned(matrices.bytes((long) spec.vocab() * spec.hidden()));
   }
 
   private static long matrix(long out, long in, Form form, DType matrices) {
