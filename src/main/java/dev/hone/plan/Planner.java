@@ -48,6 +48,12 @@ public final class Planner {
    */
   public record Choice(Layout layout, StepShape step, Plan plan, double tokensPerSecond) {}
 
+  /**
+   * What CUDA graphs may take at most: of training, evaluating, reading and decoding eight each, of 6,000 kernels (80 layers) and half a
+   * KiB a kernel, 94 MiB; in whole blocks of the driver's.
+   */
+  static final long GRAPHS = 128L << 20;
+
   private final ModelSpec spec;
   private final BlobBytes blobs;
   private final Drafts drafts;
@@ -70,6 +76,11 @@ public final class Planner {
   /** What a layout comes to. */
   public Choice choice(Layout layout, StepShape step) {
     return drafts.of(layout, step).choice();
+  }
+
+  /** What graphs may take beside a placement: what it leaves of the limit, up to {@link #GRAPHS}. */
+  public long graphBytes(Choice choice) {
+    return Math.max(0, Math.min(GRAPHS, limits.arena() - choice.plan().arenaBytes()));
   }
 
   public boolean fits(Choice choice) {
