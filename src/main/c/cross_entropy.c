@@ -18,8 +18,9 @@
  *            Chunks: everything else. Whole rows of logits, Tc rows at a time; U is read once a chunk, twice with dh.
  * Memory.    Tc depends on V alone: as many rows, in sixteens, as 32 MiB of f32 logits hold, at least 32 (with fewer,
  *            reading U costs more than multiplying by it). scratch min(Tc, M) (4 V + C size(h) + 16) bytes. Logits at
- *            V = 32000: Tc = 256, 31.3 MiB; 128256: 64, 31.3 MiB; 262144: 32, 32 MiB. Tiles take some 1.7 KiB for each
- *            column of U in each thread, and leave the scratch alone but for 16 M bytes.
+ *            V = 32000: Tc = 256, 31.3 MiB; 128256: 64, 31.3 MiB; 262144: 32, 32 MiB.
+ *            Tiles take (2 run + 96) C f32 for a run of at most 256 rows, in each thread, or, where runs are fewer than four
+ *            for each thread, for each part of the vocabulary, as many as 16 MiB hold or threads need.
  * Rounding.  Logits, exponentials and dz in f32 also when h is bf16; max exact; sums of a block or row, lse and loss in
  *            f64; dh rounded once. Nothing cancels in the target's p_y - 1: chunks form it in f64, tiles from the others.
  * Mirrors.   Kernels.crossEntropy - CrossEntropyTest
@@ -34,6 +35,8 @@ enum {
   CHUNK_BYTES = 32 << 20, ROWS_STEP = 16, LEAST_ROWS = 32, /* of logits in a chunk */
   WIDEST_TILED = 1024,                                     /* hidden size */
   TILED_ROW_BYTES = 16,                                    /* of scratch: a row's loss and place */
+  LONGEST_RUN = 256, ITEMS_BYTES = 16 << 20,               /* rows of an item of tiles, items of one call */
+  LEAST_PART = 64,                                         /* of the vocabulary of an item */
   SHARED_SLOT = 2, THREAD_SLOT = 3,                        /* workspace */
 };
 
@@ -193,14 +196,17 @@ static const hone_head_path *tiles_for(const hone_tensor *h, const hone_tensor *
 #endif
 }
 
-/* Items of equal runs of rows, four for each thread while runs are whole panels; with fewer runs than threads, several
- * items share a run, each with its part of the vocabulary. */
-static int32_t by_tiles(const hone_head_path *path, const hone_head *head, int64_t count) {
+/* Items: runs of rows as long as may be, since each reads all of U; with fewer than four runs for each thread, several items
+ * share a run, each with its part of the vocabulary. */
+static int32_t by_tiles(const hone_head_path *path, hone_head *head, int64_t count) {
   const int64_t threads = hone_threads(), vocab = head->u->shape[0];
-  const int64_t panels = ceil_div(ceil_div(count, 4 * threads), path->panel);
-  const int64_t run = hone_min(HONE_HEAD_ROWS, panels * path->panel), runs = ceil_div(count, run);
-  const int64_t splits = runs >= threads ? 1 : ceil_div(threads, runs);
+  const int64_t panels = ceil_div(ceil_div(count, ceil_div(count, LONGEST_RUN)), path->panel);
+  const int64_t run = panels * path->panel, runs = ceil_div(count, run);
+  head->run = run;
   const size_t bytes = (path->bytes(head) + 63) / 64 * 64;
+  const int64_t wanted = hone_min(ceil_div(4 * threads, runs), ITEMS_BYTES / (runs * (int64_t)bytes));
+  const int64_t parts = hone_max(wanted, ceil_div(threads, runs));
+  const int64_t splits = threads > 1 && vocab >= parts * LEAST_PART ? parts : 1;
   char *shared = splits > 1 ? hone_workspace(SHARED_SLOT, bytes * (size_t)(runs * splits)) : NULL;
   bool failed = splits > 1 && !shared;
 #pragma omp parallel
@@ -251,7 +257,7 @@ int32_t hone_cross_entropy(const hone_tensor *loss, const hone_tensor *dh, const
     for (int64_t m = 0; m < tokens; m++) {
       if (target[m] != IGNORED) token[count++] = m;
     }
-    const hone_head head = {h, u, dh, token, target, row_losses, logit_scale, softcap, inv_count * logit_scale};
+    hone_head head = {h, u, dh, token, target, row_losses, logit_scale, softcap, inv_count * logit_scale, 0};
     if (count) HONE_TRY(by_tiles(tiles, &head, count));
     for (int64_t i = 0; i < count; i++) total += row_losses[i];
   } else {

@@ -18,10 +18,8 @@ typedef struct hone_head {
   double *loss;              /* = of row token[i] */
   float logit_scale, softcap;
   float factor;              /* inv_count times logit_scale */
+  int64_t run;               /* rows of an item at most, whole panels */
 } hone_head;
-
-/* Rows of an item at most: a multiple of every instruction set's panel. */
-enum { HONE_HEAD_ROWS = 128 };
 
 /* Items are rows token[first] .. token[first+count-1], each item with scratch of its own, 64-byte aligned. */
 typedef struct hone_head_path {

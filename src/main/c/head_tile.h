@@ -18,38 +18,37 @@
 
 enum {
   PANEL = WIDE * LANES, /* tokens */
-  PANELS = HONE_HEAD_ROWS / PANEL,
   BLOCK = 96,           /* rows of U: with the panel's logits in L1, with their own columns in L2 */
   STRETCH = 400,        /* columns of U in a product: so much of a panel of h^T stays in L1 */
   CHUNK = 256,          /* elements of a row of U that are decoded at a time */
 };
 
 typedef struct {
-  float *ht, *dt;       /* PANELS x (C, PANEL) */
+  float *ht, *dt;       /* run / PANEL x (C, PANEL) */
   float *z;             /* (BLOCK, PANEL) */
   float *slope;         /* (BLOCK, PANEL), 1 - (z / softcap)^2 */
   float *rows;          /* (PANEL, C) */
   float *u;             /* (BLOCK, C), rows apart(C) floats apart */
-  float *top, *factor;  /* (HONE_HEAD_ROWS): largest of the others so far; (PANEL): what older sums are worth */
-  float *of_target;     /* (HONE_HEAD_ROWS) */
-  double *others;       /* (HONE_HEAD_ROWS): sum of e^(z - top) */
+  float *top, *factor;  /* (run): largest of the others so far; (PANEL): what older sums are worth */
+  float *of_target;     /* (run) */
+  double *others;       /* (run): sum of e^(z - top) */
 } head_scratch;
 
 /* Distance of the rows of a block of U: an odd number of cache lines, so that a column of it meets every set of a cache. */
 static int64_t apart(int64_t hidden) { return ((hidden + 15) / 16 | 1) * 16; }
 
 static size_t head_layout(const hone_head *head, char *at, head_scratch *out) {
-  const int64_t hidden = head->h->shape[1];
+  const int64_t hidden = head->h->shape[1], run = head->run;
   head_scratch x;
   char *start = at;
-  x.ht = (float *)at, at += hidden * HONE_HEAD_ROWS * 4;
-  x.dt = (float *)at, at += hidden * HONE_HEAD_ROWS * 4;
+  x.ht = (float *)at, at += hidden * run * 4;
+  x.dt = (float *)at, at += hidden * run * 4;
   x.z = (float *)at, at += BLOCK * PANEL * 4;
   x.slope = (float *)at, at += head->softcap > 0 ? BLOCK * PANEL * 4 : 0;
-  x.others = (double *)at, at += HONE_HEAD_ROWS * 8;
-  x.top = (float *)at, at += HONE_HEAD_ROWS * 4;
+  x.others = (double *)at, at += run * 8;
+  x.top = (float *)at, at += run * 4;
   x.factor = (float *)at, at += PANEL * 4;
-  x.of_target = (float *)at, at += HONE_HEAD_ROWS * 4;
+  x.of_target = (float *)at, at += run * 4;
   x.rows = (float *)at, at += PANEL * hidden * 4;
   x.u = (float *)at, at += BLOCK * apart(hidden) * 4;
   if (out) *out = x;
@@ -175,8 +174,8 @@ static void head_walk(const hone_head *head, void *scratch, int64_t first, int64
   head_scratch x;
   head_layout(head, scratch, &x);
   pack_rows(head, &x, first, count);
-  memset(x.dt, 0, (size_t)(hidden * HONE_HEAD_ROWS) * sizeof(float));
-  for (int64_t i = 0; i < HONE_HEAD_ROWS; i++) x.top[i] = -0x1.fffffep+127f, x.of_target[i] = 0, x.others[i] = 0;
+  memset(x.dt, 0, (size_t)(hidden * head->run) * sizeof(float));
+  for (int64_t i = 0; i < head->run; i++) x.top[i] = -0x1.fffffep+127f, x.of_target[i] = 0, x.others[i] = 0;
 
   for (int64_t row = begin, rows; row < end; row += rows) {
     rows = hone_min(BLOCK, end - row);
