@@ -68,6 +68,22 @@ final class Args {
     }
   }
 
+  /** Numbers of at most {@code all} rows. */
+  static void rows(String op, Tensor tensor, long all) {
+    vector(op, tensor, DType.I32, ANY);
+    if (tensor.shape(0) > all) {
+      throw bad(op + ": " + tensor + ", want at most " + all + " rows");
+    }
+  }
+
+  /** Scratch of at least so many bytes. */
+  static void atLeast(String op, Tensor scratch, long bytes) {
+    dtype(op, scratch, DType.U8);
+    if (scratch.bytes() < bytes) {
+      throw bad(op + ": " + scratch + ", want " + bytes + " bytes");
+    }
+  }
+
   static void require(boolean good, String op, String what) {
     if (!good) {
       throw bad(op + ": " + what);

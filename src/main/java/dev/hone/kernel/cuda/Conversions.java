@@ -67,17 +67,9 @@ final class Conversions {
     long outAt = out.dtype().bytes(outFirst);
     long inAt = in.dtype().bytes(inFirst);
     if (out.dtype() == DType.F32 && in.dtype() == DType.F32) {
-      copy(out.data().address() + outAt, in.data().address() + inAt, out.dtype().bytes(n));
+      stage.copy(out.data().address() + outAt, in.data().address() + inAt, out.dtype().bytes(n));
     } else {
       stage.begin(castOp(in.dtype(), out.dtype()), out.dtype()).tensor(out, outAt).tensor(in, inAt).count(n).flat(n);
-    }
-  }
-
-  private void copy(long target, long source, long bytes) {
-    CudaDevice device = stage.device();
-    Tape tape = device.tape();
-    if (tape == null || tape.other(Tape.COPY, target, source, bytes)) {
-      device.use().copy(target, source, bytes, device.stream());
     }
   }
 

@@ -348,7 +348,7 @@ public final class CudaKernels implements Kernels {
 
   @Override
   public long crossEntropyScratchBytes(long tokens, long hidden, long vocab, DType compute) {
-    return CrossEntropyOp.scratchBytes(tokens, vocab);
+    return CrossEntropyOp.scratchBytes(tokens, hidden, vocab);
   }
 
   /**
@@ -357,15 +357,15 @@ public final class CudaKernels implements Kernels {
    * @param whole false: the head comes in slabs
    */
   public static long crossEntropyScratchOf(long tokens, long hidden, long vocab, boolean whole) {
-    return whole ? CrossEntropyOp.scratchBytes(tokens, vocab)
+    return whole ? CrossEntropyOp.scratchBytes(tokens, hidden, vocab)
         : SlabCrossEntropyOp.scratchBytes(tokens, hidden, Slabs.rows(vocab, DType.BF16.bytes(hidden)));
   }
 
   @Override
   public void crossEntropy(
-      Tensor loss, Tensor dh, Tensor du, Tensor scratch, Tensor h, Tensor u, Tensor targets,
+      Tensor loss, Tensor dh, Tensor du, Tensor scratch, Tensor h, Tensor u, Tensor targets, Tensor rows,
       float invCount, float logitScale, float softcap, float labelSmoothing) {
-    crossEntropy.run(loss, dh, du, scratch, h, u, targets, invCount, logitScale, softcap, labelSmoothing);
+    crossEntropy.run(loss, dh, du, scratch, h, u, targets, rows, invCount, logitScale, softcap, labelSmoothing);
   }
 
   @Override
@@ -375,9 +375,9 @@ public final class CudaKernels implements Kernels {
 
   @Override
   public void crossEntropy(
-      Tensor loss, Tensor dh, Tensor scratch, Tensor h, Slabs u, Tensor targets,
+      Tensor loss, Tensor dh, Tensor scratch, Tensor h, Slabs u, Tensor targets, Tensor rows,
       float invCount, float logitScale, float softcap, float labelSmoothing) {
-    slabCrossEntropy.run(loss, dh, scratch, h, u, targets, invCount, logitScale, softcap, labelSmoothing);
+    slabCrossEntropy.run(loss, dh, scratch, h, u, targets, rows, invCount, logitScale, softcap, labelSmoothing);
   }
 
   @Override
