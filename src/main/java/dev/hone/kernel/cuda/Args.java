@@ -5,7 +5,8 @@ import dev.hone.tensor.DType;
 import dev.hone.tensor.Tensor;
 
 /**
- * Checks of arguments, with the words of libhone: op, tensor, got and want. Nothing is launched before all have passed.
+ * Checks of arguments, with the words of libhone: op, tensor, got and want. Nothing is launched before all have passed,
+ * and nothing is allocated when they pass.
  */
 final class Args {
   /** HONE_BAD_ARGUMENT and HONE_UNSUPPORTED of hone.h. */
@@ -84,6 +85,14 @@ final class Args {
     }
   }
 
+  /** Of an optimiser, counted from 1. */
+  static void step(String op, long step) {
+    if (step < 1) {
+      throw bad(op + ": step " + step + ", want 1 or more");
+    }
+  }
+
+  /** For ops outside a step: the words are put together even where nothing is wrong. */
   static void require(boolean good, String op, String what) {
     if (!good) {
       throw bad(op + ": " + what);

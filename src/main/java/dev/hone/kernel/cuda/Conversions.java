@@ -52,7 +52,7 @@ final class Conversions {
   }
 
   void cast(Tensor out, Tensor in) {
-    Args.require(out.elements() == in.elements(), "cast", in + " to " + out);
+    Args.elements("cast", in, in.dtype(), out.elements());
     if (in.dtype().isQuantised()) {
       Args.dtype("cast", out, stage.compute());
       Args.require(in.rank() == 2, "cast", in + ", want (N,K)");
@@ -91,8 +91,9 @@ final class Conversions {
     Args.matrix(op, in, in.dtype(), Args.ANY, Args.ANY);
     Args.matrix(op, out, out.dtype(), Args.ANY, in.shape(1));
     long rows = Math.min(out.shape(0) - outRow, in.shape(0) - inRow);
-    Args.require(
-        outRow >= 0 && inRow >= 0 && rows > 0, op, "row " + inRow + " of " + in + " to row " + outRow + " of " + out);
+    if (outRow < 0 || inRow < 0 || rows <= 0) {
+      throw Args.bad(op + ": row " + inRow + " of " + in + " to row " + outRow + " of " + out);
+    }
     long columns = in.shape(1);
     cast(out, outRow * columns, in, inRow * columns, rows * columns);
   }

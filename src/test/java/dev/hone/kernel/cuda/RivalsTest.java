@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.within;
 
+import com.sun.management.ThreadMXBean;
 import dev.hone.config.Rivalry;
 import dev.hone.config.UserError;
 import dev.hone.kernel.cuda.redist.CublasLt;
@@ -13,6 +14,7 @@ import dev.hone.tensor.DType;
 import dev.hone.tensor.Tensor;
 import dev.hone.testing.StandIn;
 import java.lang.foreign.Arena;
+import java.lang.management.ManagementFactory;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
@@ -134,6 +136,30 @@ class RivalsTest {
     try (CudaKernels card = open(Rivalry.AUTO, withCublasLt())) {
       Products.by(card);
       assertThat(card.remarks()).hasSize(2).allMatch(line -> line.contains("(remembered; cuda_products overrules)"));
+    }
+  }
+
+  @Test
+  void aProductOfCublasLtAllocatesNothingOnTheHeap() {
+    boolean counts = ManagementFactory.getThreadMXBean() instanceof ThreadMXBean bean
+        && bean.isThreadAllocatedMemorySupported();
+    Assumptions.assumeTrue(counts, "skipped: this JVM does not count a thread's allocations");
+    ThreadMXBean meter = (ThreadMXBean) ManagementFactory.getThreadMXBean();
+    Rivalry rivalry = new Rivalry(Rivalry.Use.ALWAYS, Rivalry.Use.NEVER);
+    try (Arena arena = Arena.ofShared(); CudaKernels card = open(rivalry, withCublasLt())) {
+      Tensor x = matrix(card, arena, "x", M, K, 1);
+      Tensor w = matrix(card, arena, "w", N, K, 2);
+      Tensor y = matrix(card, arena, "y", M, N, 3);
+      long least = Long.MAX_VALUE;
+      for (int i = 0; i < 30; i++) {
+        long before = meter.getCurrentThreadAllocatedBytes();
+        for (int product = 0; product < 100; product++) {
+          card.linearForward(y, x, w, null);
+        }
+        least = Math.min(least, meter.getCurrentThreadAllocatedBytes() - before);
+      }
+      System.out.printf("100 products of cuBLASLt: %d bytes%n", least);
+      assertThat(least).as("of 100 products").isLessThan(100);
     }
   }
 
