@@ -139,6 +139,22 @@ class RivalsTest {
     }
   }
 
+  /** Batches differ in their rows from step to step, and a loss in its labelled ones. */
+  @Test
+  void otherRowsOfKnownWorkTakeNoMemoryToMeasure() {
+    try (Arena arena = Arena.ofShared(); CudaKernels card = open(Rivalry.AUTO, withCublasLt())) {
+      Tensor x = matrix(card, arena, "x", M, K, 1);
+      Tensor w = matrix(card, arena, "w", N, K, 2);
+      Tensor y = matrix(card, arena, "y", M, N, 3);
+      card.linearForward(y, x, w, null);
+      long before = StandIn.counter("allocations");
+      card.linearForward(y.rows(M - 3), x.rows(M - 3), w, null);
+      card.synchronize();
+      assertThat(StandIn.counter("allocations")).isEqualTo(before);
+      assertThat(card.remarks()).hasSize(1);
+    }
+  }
+
   @Test
   void aProductOfCublasLtAllocatesNothingOnTheHeap() {
     boolean counts = ManagementFactory.getThreadMXBean() instanceof ThreadMXBean bean
