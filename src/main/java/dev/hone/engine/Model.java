@@ -115,7 +115,7 @@ public final class Model implements AutoCloseable {
     Plan.Memory memory = allocate(device);
     offload.bind(memory);
     kernels = ModelWeights.withWorkspace(device, memory);
-    parameters = new Parameters(memory, arena, spec, tuning, step.moments());
+    parameters = new Parameters(kernels, memory, arena, spec, tuning, step.moments());
     WeightSource placed = blobs == null ? source : new ArenaBase(kernels, blobs, spec, layout, memory, arena);
     weights = new ModelWeights(kernels, placed, spec, tuning, storage, memory, parameters, arena);
     pass = new Pass(kernels, spec, weights, memory, arena);

@@ -112,6 +112,11 @@ public interface Kernels extends AutoCloseable {
    */
   HostStash hostStash(List<Long> setBytes, long spareBytes);
 
+  /** A way to the host and back for as many f32 tensors at a time, each of so many elements at most. */
+  default RoundTrips roundTrips(int tensors, long elements) {
+    return new RoundTrips.InPlace();
+  }
+
   /** out (M,C) = scale * table[ids]; ids (M) i32; table (V,C). */
   void embeddingForward(Tensor out, Tensor ids, Tensor table, float scale);
 

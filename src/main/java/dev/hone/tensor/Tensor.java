@@ -296,15 +296,6 @@ public final class Tensor {
     return this;
   }
 
-  /** Copies the elements of a tensor of the same dtype and size, of any memory, into this one on the host. */
-  public Tensor copyFromDevice(Tensor source) {
-    if (source.dtype != dtype || source.elements() != elements() || memory != MemorySpace.HOST) {
-      throw new IllegalArgumentException(this + ": copy of " + source + " in " + source.memory);
-    }
-    source.memory.read(data.asSlice(0, bytes()), source.data);
-    return this;
-  }
-
   /** The elements as f32, widened from bf16 or f16 where they are stored so. */
   public float[] toFloats() {
     int n = Math.toIntExact(elements());

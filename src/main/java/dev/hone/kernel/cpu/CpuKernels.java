@@ -107,11 +107,14 @@ public final class CpuKernels implements Kernels {
     return "CPU, " + threads() + (threads() == 1 ? " thread, " : " threads, ") + isa();
   }
 
+  /** The machine's, or less where a control group of Linux holds this process to less. */
   @Override
   public long memoryBytes() {
-    return ManagementFactory.getOperatingSystemMXBean() instanceof com.sun.management.OperatingSystemMXBean system
-        ? system.getTotalMemorySize()
-        : Long.MAX_VALUE;
+    long machine =
+        ManagementFactory.getOperatingSystemMXBean() instanceof com.sun.management.OperatingSystemMXBean system
+            ? system.getTotalMemorySize()
+            : Long.MAX_VALUE;
+    return Math.min(machine, ControlGroup.ofThisProcess().memoryLimit());
   }
 
   @Override

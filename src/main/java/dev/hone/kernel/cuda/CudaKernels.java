@@ -10,6 +10,7 @@ import dev.hone.kernel.BlobStream;
 import dev.hone.kernel.HostStash;
 import dev.hone.kernel.Kernels;
 import dev.hone.kernel.Replays;
+import dev.hone.kernel.RoundTrips;
 import dev.hone.kernel.Slabs;
 import dev.hone.kernel.Uploads;
 import dev.hone.tensor.DType;
@@ -200,6 +201,11 @@ public final class CudaKernels implements Kernels {
   @Override
   public HostStash hostStash(List<Long> setBytes, long spareBytes) {
     return new PinnedStash(stage.device(), setBytes, spareBytes);
+  }
+
+  @Override
+  public RoundTrips roundTrips(int tensors, long elements) {
+    return new PinnedRoundTrips(stage.device(), tensors, elements);
   }
 
   @Override
