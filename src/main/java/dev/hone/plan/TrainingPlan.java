@@ -160,6 +160,7 @@ public final class TrainingPlan {
     plan.add(Kind.BATCH, "batch.ids", DType.I32, step.tokens());
     plan.add(Kind.BATCH, "batch.positions", DType.I32, step.tokens());
     plan.add(Kind.BATCH, "batch.targets", DType.I32, step.tokens());
+    plan.add(Kind.BATCH, "batch.rows", DType.I32, step.tokens());
     plan.add(Kind.BATCH, "batch.docs", DType.I32, step.documents() + 1L);
     plan.add(Kind.BATCH, "rope.cos", DType.F32, step.positions(), spec.rope().rotaryDims() / 2);
     plan.add(Kind.BATCH, "rope.sin", DType.F32, step.positions(), spec.rope().rotaryDims() / 2);
@@ -193,7 +194,7 @@ public final class TrainingPlan {
     }
     long each = 4L * step.tokens();
     plan.host(
-        Kind.BATCH, "micro-batches", Uploads.pinnedBytes(each, each, each, 4L * (step.documents() + 1)), true);
+        Kind.BATCH, "micro-batches", Uploads.pinnedBytes(each, each, each, each, 4L * (step.documents() + 1)), true);
     plan.host(Kind.WEIGHTS, "ring", streamed > 0 || !layout.head() ? 2 * RING : 0, true);
     plan.host(
         Kind.WEIGHTS, "base (mapped file)",

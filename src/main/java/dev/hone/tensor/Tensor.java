@@ -188,6 +188,19 @@ public final class Tensor {
     return this;
   }
 
+  /** As {@link #reshape(long...)} of a matrix; allocates nothing where it was one before. */
+  public Tensor reshape(long rows, long columns) {
+    if (shape.length != 2) {
+      return reshape(new long[] {rows, columns});
+    }
+    requireRoom(Math.multiplyExact(rows, columns));
+    shape[0] = rows;
+    shape[1] = columns;
+    descriptor.setAtIndex(ValueLayout.JAVA_LONG, SHAPE / 8, rows);
+    descriptor.setAtIndex(ValueLayout.JAVA_LONG, SHAPE / 8 + 1, columns);
+    return this;
+  }
+
   private void requireRoom(long elements) {
     if (elements < 0 || dtype.bytes(elements) > data.byteSize()) {
       throw new IllegalArgumentException(name + ": " + elements + " elements of " + dtype + " in " + data.byteSize() + " bytes");
@@ -267,7 +280,7 @@ public final class Tensor {
   }
 
   public void zero() {
-    memory.zero(data.asSlice(0, bytes()));
+    memory.zero(data, bytes());
   }
 
   /**

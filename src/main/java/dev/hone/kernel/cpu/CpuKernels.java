@@ -408,7 +408,8 @@ public final class CpuKernels implements Kernels {
 
   @Override
   public void crossEntropy(
-      Tensor loss, Tensor dh, Tensor du, Tensor scratch, Tensor h, Tensor u, Tensor targets, float invCount, float logitScale, float softcap, float labelSmoothing) {
+      Tensor loss, Tensor dh, Tensor du, Tensor scratch, Tensor h, Tensor u, Tensor targets, Tensor rows,
+      float invCount, float logitScale, float softcap, float labelSmoothing) {
     int status;
     try {
       status = (int) HoneH.CROSS_ENTROPY.invokeExact(
