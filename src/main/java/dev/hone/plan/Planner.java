@@ -148,7 +148,7 @@ public final class Planner {
 
   /**
    * Adds a layout with as many layers' activations on the host as it has room for; where everything saved goes there, also with as many
-   * kept on the device as it has room for. Those were to be computed again, or else need not travel.
+   * kept on the device as it has room for, if the host does not take all, or the link so slowly that it is faster.
    */
   private Draft add(Layout layout, StepShape step, List<Draft> all) {
     Draft hosted = hosted(layout, step);
@@ -158,7 +158,10 @@ public final class Planner {
       int kept = (int) Math.min(below - 1, (limits.arena() - hosted.arenaBytes()) / drafts.savedBytes(step));
       if (kept > 0) {
         int there = Math.min(hosted.offloadedLayers(), below - kept);
-        all.add(drafts.of(layout.withHostLayers(there).withKeptLayers(kept), step));
+        Draft mixed = drafts.of(layout.withHostLayers(there).withKeptLayers(kept), step);
+        if (hosted.offloadedLayers() < below || mixed.rate() > hosted.rate()) {
+          all.add(mixed);
+        }
       }
     }
     return hosted;

@@ -199,7 +199,10 @@ class PlacementSearchTest {
       }
     }
 
-    /** Where everything saved goes to the host, also with as many layers' activations on the device as there is room for. */
+    /**
+     * Where everything saved goes to the host, also with as many layers' activations on the device as there is room for: if the host does
+     * not take all, or if it is faster.
+     */
     private Planner.Choice add(Layout layout, List<Planner.Choice> all) {
       Planner.Choice hosted = hosted(layout);
       all.add(hosted);
@@ -211,7 +214,11 @@ class PlacementSearchTest {
         int kept = (int) Math.min(below - 1, room / set);
         if (kept > 0) {
           int there = Math.min(hosted.plan().offloaded().size(), below - kept);
-          all.add(planner.choice(layout.withHostLayers(there).withKeptLayers(kept), run.step));
+          Planner.Choice mixed = planner.choice(layout.withHostLayers(there).withKeptLayers(kept), run.step);
+          if (hosted.plan().offloaded().size() < below
+              || Math.round(10 * mixed.tokensPerSecond()) > Math.round(10 * hosted.tokensPerSecond())) {
+            all.add(mixed);
+          }
         }
       }
       return hosted;

@@ -242,6 +242,23 @@ class PlanTest {
     assertThat(again).isZero();
   }
 
+  /** What may be pinned and hides behind the kernels leaves; what a slow link would hold up stays, as far as there is room. */
+  @Test
+  void aSlowLinkKeepsLayersHere() {
+    CardSpec fast = CardSpec.named("rtx-4090-24gb").orElseThrow();
+    CardSpec slow = new CardSpec("slow link", fast.memory(), fast.flops(), fast.memoryRate(), fast.linkRate() / 4);
+    Placement saving = Placement.AUTO.withActivations(Placement.Activations.SAVE_ALL);
+    Planner.Choice there = planner("llama-2-7b", fast, 8 * GIB, saving).require(sequence(2048), "run.yaml");
+    assertThat(there.layout().keptLayers()).isZero();
+    assertThat(there.plan().offloaded()).hasSize(31);
+    Planner planner = planner("llama-2-7b", slow, 8 * GIB, saving);
+    Planner.Choice here = planner.require(sequence(2048), "run.yaml");
+    assertThat(here.layout().keptLayers()).isPositive();
+    assertThat(here.plan().offloaded()).hasSize(31 - here.layout().keptLayers());
+    Layout all = here.layout().withKeptLayers(0).withHostLayers(31);
+    assertThat(here.tokensPerSecond()).isGreaterThan(planner.choice(all, sequence(2048)).tokensPerSecond());
+  }
+
   /** A layer that keeps its activations on the device takes just those; between two that do, nothing is computed again. */
   @Test
   void layersBelowTheLastKeepTheirs() {

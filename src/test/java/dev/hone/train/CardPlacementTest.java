@@ -96,6 +96,11 @@ class CardPlacementTest {
     assertThat(caches()).as("one form, one file").isEqualTo(1);
   }
 
+  /** Where the stand-in's link, which is measured, is slower than its kernels, layers keep theirs with save_all. */
+  private static String asSet(String activations) {
+    return "activations: " + activations + "( of the first \\d of 5 layers; \\d keep theirs on the device)? \\(as set\\)";
+  }
+
   @Test
   void whatTheYamlFixesStaysFixed() {
     List<Double> losses = run(LARGE, 5).run().losses();
@@ -108,7 +113,7 @@ class CardPlacementTest {
     assertThat(told.losses()).isEqualTo(losses);
     for (String activations : List.of("keep", "offload", "save_all")) {
       told = run(LARGE, 5).with("activation_placement", activations).run();
-      assertThat(places(told)).contains("activations: " + activations + " (as set)");
+      assertThat(places(told)).containsPattern(asSet(activations));
       assertThat(told.losses()).isEqualTo(losses);
     }
     told = run(LARGE, 5).with("weight_placement", "streamed").with("gradient_checkpointing", true).run();
@@ -116,7 +121,7 @@ class CardPlacementTest {
     assertThat(told.losses()).isEqualTo(losses);
     for (String activations : List.of("keep", "offload", "save_all")) {
       told = run(LARGE, 5).with("weight_placement", "streamed").with("activation_placement", activations).run();
-      assertThat(places(told)).contains("0 of 5 layers stay", "activations: " + activations + " (as set)");
+      assertThat(places(told)).contains("0 of 5 layers stay").containsPattern(asSet(activations));
       assertThat(told.losses()).as(activations).isEqualTo(losses);
     }
     told = run(LARGE, 5).with("head_placement", "host").with("optimizer_placement", "host").run();
