@@ -150,7 +150,7 @@ int32_t hone_cross_entropy(const hone_tensor *loss, const hone_tensor *dh, const
     for (int64_t i = 0; i < count; i++) {
       memcpy(chunk_h + (size_t)i * row_bytes, (const char *)h->data + (size_t)token[i] * row_bytes, row_bytes);
     }
-    HONE_TRY(hone_linear_forward(&z, &hc, u, NULL));
+    HONE_TRY(hone_linear_forward(&z, &hc, u, NULL, false));
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < count; i++) {
       row_losses[i] = row_loss(rows, logits + i * vocab, vocab, target[token[i]], &settings);

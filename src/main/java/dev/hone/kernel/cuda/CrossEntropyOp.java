@@ -63,7 +63,7 @@ final class CrossEntropyOp {
     long chunk = chunk(m, vocab);
     for (long row = 0; row < m; row += chunk) {
       long rows = Math.min(chunk, m - row);
-      products.forward(scratch, lossBytes(chunk), h, row * rowBytes, u, null, rows);
+      products.forward(scratch, lossBytes(chunk), h, row * rowBytes, u, null, rows, false);
       stage.begin("ce_rows").tensor(scratch, lossBytes(chunk)).tensor(targets, DType.I32.bytes(row)).tensor(scratch)
           .dim(rows).dim(vocab).real(logitScale).real(softcap).real(invCount).real(labelSmoothing).flag(dh != null)
           .rows(rows, vocab);

@@ -83,7 +83,7 @@ final class SlabCrossEntropyOp {
       Tensor part = slab(op, u);
       for (long row = 0; row < m; row += chunk) {
         long rows = Math.min(chunk, m - row);
-        products.forward(scratch, z, h, HALF * row * hidden, part, null, rows);
+        products.forward(scratch, z, h, HALF * row * hidden, part, null, rows, false);
         stage.begin("ce_slab_fwd").tensor(scratch, z).tensor(targets, DType.I32.bytes(row))
             .tensor(scratch, counts + row * COUNTS).tensor(scratch, picked + DType.F32.bytes(row)).dim(rows)
             .dim(part.shape(0)).dim(u.first(slab)).dim(u.rows()).real(logitScale).real(softcap)
@@ -98,7 +98,7 @@ final class SlabCrossEntropyOp {
       Tensor part = slab(op, u);
       for (long row = 0; row < m; row += chunk) {
         long rows = Math.min(chunk, m - row);
-        products.forward(scratch, z, h, HALF * row * hidden, part, null, rows);
+        products.forward(scratch, z, h, HALF * row * hidden, part, null, rows, false);
         stage.begin("ce_slab_bwd").tensor(scratch, z).tensor(targets, DType.I32.bytes(row))
             .tensor(scratch, lse + DType.F32.bytes(row)).tensor(scratch, picked + DType.F32.bytes(row)).dim(rows)
             .dim(part.shape(0)).dim(u.first(slab)).dim(u.rows()).real(logitScale).real(softcap).real(invCount)
