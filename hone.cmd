@@ -24,7 +24,10 @@ if not exist "%JAR%" (
   call :package
   if errorlevel 1 exit /b 1
 )
-if not defined OMP_WAIT_POLICY set "OMP_WAIT_POLICY=passive"
+if not defined OMP_WAIT_POLICY (
+  set "OMP_WAIT_POLICY=passive"
+  if not defined GOMP_SPINCOUNT set "GOMP_SPINCOUNT=2000"
+)
 "%JDK%\bin\java.exe" -XX:+UseSerialGC -Xmn8m -Xshare:auto --enable-native-access=ALL-UNNAMED %HONE_JAVA_OPTS% -jar "%JAR%" %*
 exit /b %errorlevel%
 

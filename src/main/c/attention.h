@@ -50,9 +50,6 @@ enum { HONE_QUERY_TILE = 64, HONE_KEY_TILE = 96 };
 int32_t hone_attention_reference_forward(const hone_attention *a);
 int32_t hone_attention_reference_backward(const hone_attention *a);
 
-static inline int64_t hone_min(int64_t a, int64_t b) { return a < b ? a : b; }
-static inline int64_t hone_max(int64_t a, int64_t b) { return a > b ? a : b; }
-
 /* Element offset of head `head` of token `token` in a (tokens, heads, dim) tensor. */
 static inline int64_t hone_head_offset(int64_t token, int64_t heads, int64_t head, int64_t dim) {
   return (token * heads + head) * dim;

@@ -74,7 +74,7 @@ static float row_softmax(float *restrict s, int64_t keys, float softcap) {
     for (int64_t key = 0; key < keys; key++) s[key] = softcap * hone_tanh(s[key] * inverse);
   }
   for (int64_t key = 0; key < keys; key++) top = s[key] > top ? s[key] : top;
-  for (int64_t key = 0; key < keys; key++) s[key] = tile_exp(s[key] - top);
+  for (int64_t key = 0; key < keys; key++) s[key] = hone_exp_flushed(s[key] - top);
   for (int64_t key = 0; key < keys; key++) sum += s[key];
   return sum;
 }

@@ -55,14 +55,6 @@ static void mask(float *restrict tile, const tile_step *step, int64_t window, fl
   }
 }
 
-/* exp(x) for x <= 88, 0 below e^-80. Against a row's largest, 1 or its share of 1, what is dropped is beyond f32; and no
- * masked or far score costs the hundred cycles of a subnormal result. NaN stays NaN. */
-static inline float tile_exp(float x) {
-  int32_t n;
-  float p = hone_exp_reduced(x, &n) + 1.0f;
-  return x < -80.0f ? 0.0f : p * hone_power_of_two(n);
-}
-
 /* s = c tanh(s / c) over a tile. */
 static void cap(float *restrict tile, int64_t keys, int64_t lanes, float softcap) {
   float inverse = 1.0f / softcap;
@@ -110,13 +102,13 @@ static void online_softmax(float *restrict s, int64_t keys, int64_t lanes, float
     for (int64_t q = 0; q < lanes; q++) top[q] = row[q] > top[q] ? row[q] : top[q];
   }
   for (int64_t q = 0; q < lanes; q++) {
-    factor[q] = tile_exp(factor[q] - top[q]);
+    factor[q] = hone_exp_flushed(factor[q] - top[q]);
     sum[q] *= factor[q];
   }
   for (int64_t key = 0; key < keys; key++) {
     float *row = s + key * QT;
     for (int64_t q = 0; q < lanes; q++) {
-      float p = tile_exp(row[q] - top[q]);
+      float p = hone_exp_flushed(row[q] - top[q]);
       row[q] = p;
       sum[q] += p;
     }
@@ -210,12 +202,12 @@ static void score_gradients(float *restrict p, float *restrict ds, int64_t keys,
     if (softcap > 0) {
       for (int64_t q = 0; q < lanes; q++) {
         float t = hone_tanh(p[q] * inverse);
-        p[q] = tile_exp(softcap * t - lse[q]);
+        p[q] = hone_exp_flushed(softcap * t - lse[q]);
         ds[q] = p[q] * (ds[q] - delta[q]) * (1.0f - t * t);
       }
     } else {
       for (int64_t q = 0; q < lanes; q++) {
-        p[q] = tile_exp(p[q] - lse[q]);
+        p[q] = hone_exp_flushed(p[q] - lse[q]);
         ds[q] = p[q] * (ds[q] - delta[q]);
       }
     }

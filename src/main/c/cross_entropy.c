@@ -11,20 +11,36 @@
  *            d(h U^T) overwrites z, so forward and backward are one pass per chunk.
  * Shapes.    h (M,C) f32|bf16   u (V,C) f32|bf16|f16|nf4   targets (M) i32, a label or -100   loss (1) f64, accumulated
  *            dh (M,C) overwritten, zero in ignored rows, or null   du (V,C) f32, accumulated, or null   scratch u8
- *            A chunk is Tc rows that are not ignored: those that are cost nothing.
+ *            Rows that are ignored cost nothing.
+ * Two ways.  Tiles (head_tile.h): where U is frozen, labels are not smoothed and C <= 1024. A run of rows walks over the
+ *            vocabulary with an online softmax, logits never leave the first-level cache, U is read once a run:
+ *            D = sum_v e^(z_v - top) dz_v/da_v U_v is rescaled when top rises, and divided by the sum at the end.
+ *            Chunks: everything else. Whole rows of logits, Tc rows at a time; U is read once a chunk, twice with dh.
  * Memory.    Tc depends on V alone: as many rows, in sixteens, as 32 MiB of f32 logits hold, at least 32 (with fewer,
  *            reading U costs more than multiplying by it). scratch min(Tc, M) (4 V + C size(h) + 16) bytes. Logits at
- *            V = 32000: Tc = 256, 31.3 MiB; 128256: 64, 31.3 MiB; 262144: 32, 32 MiB. U is read once a chunk, twice
- *            with dh.
- * Rounding.  Logits, exponentials and dz in f32 also when h is bf16; max exact; sums, lse and loss in f64; dh rounded
- *            once. The target's dz is formed in f64, where p_y - 1 cancels.
+ *            V = 32000: Tc = 256, 31.3 MiB; 128256: 64, 31.3 MiB; 262144: 32, 32 MiB.
+ *            Tiles take (2 run + 96) C f32 for a run of at most 256 rows, in each thread, or, where runs are fewer than four
+ *            for each thread, for each part of the vocabulary, as many as 16 MiB hold or threads need.
+ * Rounding.  Logits, exponentials and dz in f32 also when h is bf16; max exact; sums of a block or row, lse and loss in
+ *            f64; dh rounded once. Nothing cancels in the target's p_y - 1: chunks form it in f64, tiles from the others.
  * Mirrors.   Kernels.crossEntropy - CrossEntropyTest
  */
 #include <math.h>
 
+#include "head.h"
 #include "rows.h"
 
-enum { IGNORED = -100, CHUNK_BYTES = 32 << 20, ROWS_STEP = 16, LEAST_ROWS = 32 };
+enum {
+  IGNORED = -100,
+  CHUNK_BYTES = 32 << 20, ROWS_STEP = 16, LEAST_ROWS = 32, /* of logits in a chunk */
+  WIDEST_TILED = 1024,                                     /* hidden size */
+  TILED_ROW_BYTES = 16,                                    /* of scratch: a row's loss and place */
+  LONGEST_RUN = 256, ITEMS_BYTES = 16 << 20,               /* rows of an item of tiles, items of one call */
+  LEAST_PART = 64,                                         /* of the vocabulary of an item */
+  SHARED_SLOT = 2, THREAD_SLOT = 3,                        /* workspace */
+};
+
+static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 static int64_t chunk_rows(int64_t vocab) {
   int64_t rows = CHUNK_BYTES / (vocab * (int64_t)sizeof(float)) / ROWS_STEP * ROWS_STEP;
@@ -44,7 +60,7 @@ static parts layout(int64_t tokens, int64_t hidden, int64_t vocab, int32_t dtype
   p.logits = p.h + rounded(p.rows * hidden * (dtype == HONE_F32 ? 4 : 2));
   p.loss = p.logits + rounded(p.rows * vocab * (int64_t)sizeof(float));
   p.token = p.loss + rounded(p.rows * (int64_t)sizeof(double));
-  p.bytes = p.token + rounded(p.rows * (int64_t)sizeof(int64_t));
+  p.bytes = hone_max(p.token + rounded(p.rows * (int64_t)sizeof(int64_t)), tokens * TILED_ROW_BYTES);
   return p;
 }
 
@@ -118,26 +134,22 @@ static int32_t check(const hone_tensor *loss, const hone_tensor *dh, const hone_
   return HONE_OK;
 }
 
+/* ---- chunks of whole rows of logits -------------------------------------------------------------------------------- */
+
 static hone_tensor chunk_tensor(void *data, const char *name, int32_t dtype, int64_t rows, int64_t columns) {
   return (hone_tensor){.data = data, .name = name, .shape = {rows, columns, 1, 1}, .dtype = dtype, .rank = 2};
 }
 
-int32_t hone_cross_entropy(const hone_tensor *loss, const hone_tensor *dh, const hone_tensor *du,
-                           const hone_tensor *scratch, const hone_tensor *h, const hone_tensor *u,
-                           const hone_tensor *targets, float inv_count, float logit_scale, float softcap,
-                           float label_smoothing) {
-  const row_settings settings = {logit_scale, softcap, label_smoothing, inv_count, dh || du};
-  HONE_TRY(check(loss, dh, du, scratch, h, u, targets, &settings));
+static int32_t by_chunks(double *total, const hone_tensor *dh, const hone_tensor *du, char *scratch, const hone_tensor *h,
+                         const hone_tensor *u, const int32_t *target, const row_settings *settings) {
   const hone_rows *rows = hone_rows_now();
   int64_t tokens = h->shape[0], hidden = h->shape[1], vocab = u->shape[0];
   size_t row_bytes = (size_t)hidden * (h->dtype == HONE_F32 ? 4 : 2);
   parts at = layout(tokens, hidden, vocab, h->dtype);
-  char *base = (char *)scratch->data + (64 - (uintptr_t)scratch->data % 64) % 64;
-  char *chunk_h = base + at.h;
-  float *logits = (float *)(base + at.logits);
-  double *row_losses = (double *)(base + at.loss), total = 0;
-  int64_t *token = (int64_t *)(base + at.token);
-  const int32_t *target = targets->data;
+  char *chunk_h = scratch + at.h;
+  float *logits = (float *)(scratch + at.logits);
+  double *row_losses = (double *)(scratch + at.loss);
+  int64_t *token = (int64_t *)(scratch + at.token);
 
   for (int64_t next = 0; next < tokens;) {
     int64_t count = 0;
@@ -153,9 +165,9 @@ int32_t hone_cross_entropy(const hone_tensor *loss, const hone_tensor *dh, const
     HONE_TRY(hone_linear_forward(&z, &hc, u, NULL, false));
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < count; i++) {
-      row_losses[i] = row_loss(rows, logits + i * vocab, vocab, target[token[i]], &settings);
+      row_losses[i] = row_loss(rows, logits + i * vocab, vocab, target[token[i]], settings);
     }
-    for (int64_t i = 0; i < count; i++) total += row_losses[i];
+    for (int64_t i = 0; i < count; i++) *total += row_losses[i];
     if (du) HONE_TRY(hone_linear_backward_weight(du, NULL, &z, &hc));
     if (dh) { /* hc is not needed again: dh of the chunk overwrites it */
       hc.name = dh->name;
@@ -164,6 +176,92 @@ int32_t hone_cross_entropy(const hone_tensor *loss, const hone_tensor *dh, const
         memcpy((char *)dh->data + (size_t)token[i] * row_bytes, chunk_h + (size_t)i * row_bytes, row_bytes);
       }
     }
+  }
+  return HONE_OK;
+}
+
+/* ---- tiles: head_tile.h -------------------------------------------------------------------------------------------- */
+
+/* The tiles that serve a call, or null: dU would need the logits twice, label smoothing's mean is another sum, bf16
+ * instructions multiply faster than f32, and wide rows outgrow the caches while their logits cost less beside the product. */
+static const hone_head_path *tiles_for(const hone_tensor *h, const hone_tensor *du, float label_smoothing) {
+#if defined(__x86_64__)
+  const int32_t isa = hone_isa();
+  if (du || label_smoothing > 0 || h->shape[1] > WIDEST_TILED || isa == HONE_ISA_REFERENCE) return NULL;
+  if (h->dtype == HONE_BF16 && isa >= HONE_ISA_AVX512_BF16) return NULL;
+  return isa >= HONE_ISA_AVX512 ? &hone_head_avx512 : &hone_head_avx2;
+#else
+  (void)h, (void)du, (void)label_smoothing;
+  return NULL;
+#endif
+}
+
+/* Items: runs of rows as long as may be, since each reads all of U; with fewer than four runs for each thread, several items
+ * share a run, each with its part of the vocabulary. */
+static int32_t by_tiles(const hone_head_path *path, hone_head *head, int64_t count) {
+  const int64_t threads = hone_threads(), vocab = head->u->shape[0];
+  const int64_t panels = ceil_div(ceil_div(count, ceil_div(count, LONGEST_RUN)), path->panel);
+  const int64_t run = panels * path->panel, runs = ceil_div(count, run);
+  head->run = run;
+  const size_t bytes = (path->bytes(head) + 63) / 64 * 64;
+  const int64_t wanted = hone_min(ceil_div(4 * threads, runs), ITEMS_BYTES / (runs * (int64_t)bytes));
+  const int64_t parts = hone_max(wanted, ceil_div(threads, runs));
+  const int64_t splits = threads > 1 && vocab >= parts * LEAST_PART ? parts : 1;
+  char *shared = splits > 1 ? hone_workspace(SHARED_SLOT, bytes * (size_t)(runs * splits)) : NULL;
+  bool failed = splits > 1 && !shared;
+#pragma omp parallel
+  {
+    char *mine = splits > 1 ? shared : hone_workspace(THREAD_SLOT, bytes);
+    if (!mine) {
+#pragma omp atomic write
+      failed = true;
+    }
+#pragma omp for schedule(dynamic, 1)
+    for (int64_t item = 0; item < runs * splits; item++) {
+      const int64_t first = item / splits * run, rows = hone_min(run, count - first), part = item % splits;
+      if (!mine) continue;
+      char *scratch = splits > 1 ? shared + bytes * (size_t)item : mine;
+      path->walk(head, scratch, first, rows, vocab * part / splits, vocab * (part + 1) / splits);
+      if (splits == 1) path->finish(head, scratch, first, rows);
+    }
+    if (splits > 1 && shared) {
+#pragma omp for schedule(static)
+      for (int64_t i = 0; i < runs; i++) {
+        char *scratch = shared + bytes * (size_t)(i * splits);
+        const int64_t rows = hone_min(run, count - i * run);
+        for (int64_t part = 1; part < splits; part++) path->merge(head, scratch, scratch + bytes * (size_t)part, rows);
+        path->finish(head, scratch, i * run, rows);
+      }
+    }
+  }
+  return failed ? hone_fail(HONE_OUT_OF_MEMORY, "cross_entropy: no memory for %lld bytes of scratch in a thread",
+                            (long long)bytes) : HONE_OK;
+}
+
+int32_t hone_cross_entropy(const hone_tensor *loss, const hone_tensor *dh, const hone_tensor *du,
+                           const hone_tensor *scratch, const hone_tensor *h, const hone_tensor *u,
+                           const hone_tensor *targets, float inv_count, float logit_scale, float softcap,
+                           float label_smoothing) {
+  const row_settings settings = {logit_scale, softcap, label_smoothing, inv_count, dh || du};
+  HONE_TRY(check(loss, dh, du, scratch, h, u, targets, &settings));
+  const int64_t tokens = h->shape[0];
+  const size_t row_bytes = (size_t)h->shape[1] * (h->dtype == HONE_F32 ? 4 : 2);
+  const int32_t *target = targets->data;
+  char *base = (char *)scratch->data + (64 - (uintptr_t)scratch->data % 64) % 64;
+  double total = 0;
+
+  const hone_head_path *tiles = tiles_for(h, du, label_smoothing);
+  if (tiles) {
+    double *row_losses = (double *)base;
+    int64_t *token = (int64_t *)base + tokens, count = 0;
+    for (int64_t m = 0; m < tokens; m++) {
+      if (target[m] != IGNORED) token[count++] = m;
+    }
+    hone_head head = {h, u, dh, token, target, row_losses, logit_scale, softcap, inv_count * logit_scale, 0};
+    if (count) HONE_TRY(by_tiles(tiles, &head, count));
+    for (int64_t i = 0; i < count; i++) total += row_losses[i];
+  } else {
+    HONE_TRY(by_chunks(&total, dh, du, base, h, u, target, &settings));
   }
   if (dh) {
     for (int64_t m = 0; m < tokens; m++) {

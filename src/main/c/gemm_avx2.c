@@ -31,6 +31,17 @@ static inline __m256 round_vector(__m256 v) {
   return _mm256_castsi256_ps(_mm256_and_si256(u, _mm256_set1_epi32(-0x10000)));
 }
 
+static inline void store_bf16(uint16_t *out, __m256 v) {
+  const __m256i u = _mm256_castps_si256(v), high = _mm256_srli_epi32(u, 16);
+  const __m256i odd = _mm256_and_si256(high, _mm256_set1_epi32(1));
+  const __m256i rounded = _mm256_srli_epi32(_mm256_add_epi32(u, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff))), 16);
+  const __m256i quiet = _mm256_or_si256(high, _mm256_set1_epi32(0x40));
+  const __m256i halves = _mm256_blendv_epi8(rounded, quiet, _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q)));
+  const __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(halves, halves), 0xd8);
+  _mm_storeu_si128((__m128i *)out, _mm256_castsi256_si128(packed));
+}
+#define VSTORE_BF16(p, v) store_bf16(p, v)
+
 /* vpermps chooses among eight: the low and the high half of the code book, told apart by bit 3. */
 typedef struct nf4_halves {
   __m256 low, high;

@@ -5,7 +5,7 @@
  * wide), VLOAD, VSTORE, VZERO, VBROADCAST, VFMA (f32), VTILE (what one step of a tile does: f32 or bf16 pairs), VSUM
  * (of lanes), VHALF (WIDTH f16 to f32), NF4_TABLE, nf4_table(code, absmax), nf4_round (a table to bf16), VNF4 (WIDTH
  * values of WIDTH / 2 bytes), NF4_BYTES, VBYTES, VEVEN, VODD (the even and odd values of WIDTH bytes), PAIRS (whether
- * lanes are bf16 pairs; where they are not, VBF16: WIDTH bf16 to f32).
+ * lanes are bf16 pairs), VBF16 (WIDTH bf16 to f32), VSTORE_BF16 (f32 to the nearest WIDTH bf16; NaN stays NaN).
  */
 #include <math.h>
 
@@ -236,6 +236,32 @@ ALWAYS_INLINE void finish_row(float *out, const float *acc, VEC scale, VEC bias0
   VSTOREU(out + WIDTH, r1);
 }
 
+/* The same into a bf16 result, rounded once. */
+ALWAYS_INLINE void finish_row_bf16(uint16_t *out, const float *acc, VEC scale, VEC bias0, VEC bias1,
+                                   const bool accumulate) {
+  VEC r0 = VFMA(scale, VLOAD(acc), bias0), r1 = VFMA(scale, VLOAD(acc + WIDTH), bias1);
+  if (accumulate) {
+    r0 = VADD(r0, VBF16(out));
+    r1 = VADD(r1, VBF16(out + WIDTH));
+  }
+  VSTORE_BF16(out, r0);
+  VSTORE_BF16(out + WIDTH, r1);
+}
+
+/* A whole tile into a result that nothing masks. */
+ALWAYS_INLINE void finish_whole(const hone_gemm_result *c, const float *acc, const hone_gemm_place *p,
+                                const float *bias, const bool bf16, const bool accumulate) {
+  const VEC scale = VBROADCAST(&c->scale), bias0 = VLOAD(bias), bias1 = VLOAD(bias + WIDTH);
+  int64_t at = p->row * c->tensor->shape[1] + p->column;
+  for (int i = 0; i < p->rows; i++, at += c->tensor->shape[1], acc += COLUMNS) {
+    if (bf16) {
+      finish_row_bf16((uint16_t *)c->tensor->data + at, acc, scale, bias0, bias1, accumulate);
+    } else {
+      finish_row((float *)c->tensor->data + at, acc, scale, bias0, bias1, accumulate);
+    }
+  }
+}
+
 static void finish(const hone_gemm_result *c, const float *acc, const hone_gemm_place *p) {
   if (p->swapped) {
     finish_swapped(c, acc, p);
@@ -244,27 +270,19 @@ static void finish(const hone_gemm_result *c, const float *acc, const hone_gemm_
   const int64_t stride = c->tensor->shape[1];
   float bias[COLUMNS] __attribute__((aligned(64))) = {0}, row[COLUMNS] __attribute__((aligned(64)));
   if (c->bias) load(bias, c->bias, p->column, p->columns);
-  if (p->columns == COLUMNS && c->tensor->dtype == HONE_F32 && c->mask.p == 0) {
-    const VEC scale = VBROADCAST(&c->scale), bias0 = VLOAD(bias), bias1 = VLOAD(bias + WIDTH);
-    float *out = (float *)c->tensor->data + p->row * stride + p->column;
-    for (int i = 0; i < p->rows; i++, out += stride, acc += COLUMNS) {
-      if (c->accumulate) {
-        finish_row(out, acc, scale, bias0, bias1, true);
-      } else {
-        finish_row(out, acc, scale, bias0, bias1, false);
-      }
+  if (p->columns == COLUMNS && c->tensor->dtype != HONE_F16 && c->mask.p == 0) {
+    switch ((c->tensor->dtype == HONE_BF16) << 1 | c->accumulate) {
+      case 0: finish_whole(c, acc, p, bias, false, false); return;
+      case 1: finish_whole(c, acc, p, bias, false, true); return;
+      case 2: finish_whole(c, acc, p, bias, true, false); return;
+      default: finish_whole(c, acc, p, bias, true, true); return;
     }
-    return;
   }
   for (int i = 0; i < p->rows; i++) {
     int64_t at = (p->row + i) * stride + p->column;
     finish_row(row, acc + i * COLUMNS, VBROADCAST(&c->scale), VLOAD(bias), VLOAD(bias + WIDTH), false);
     if (c->mask.p > 0) drop(row, at, p->columns, &c->mask);
-    if (p->columns == COLUMNS) {
-      store_row(c->tensor, at, row, COLUMNS, c->accumulate);
-    } else {
-      store_row(c->tensor, at, row, p->columns, c->accumulate);
-    }
+    store_row(c->tensor, at, row, p->columns, c->accumulate);
   }
 }
 

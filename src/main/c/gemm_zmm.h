@@ -26,6 +26,15 @@ static inline __m512 round_vector(__m512 v) {
   return _mm512_castsi512_ps(_mm512_and_si512(u, _mm512_set1_epi32(-0x10000)));
 }
 
+static inline void store_bf16(uint16_t *out, __m512 v) {
+  const __m512i u = _mm512_castps_si512(v), high = _mm512_srli_epi32(u, 16);
+  const __m512i odd = _mm512_and_si512(high, _mm512_set1_epi32(1));
+  const __m512i rounded = _mm512_srli_epi32(_mm512_add_epi32(u, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff))), 16);
+  const __m512i halves = _mm512_mask_or_epi32(rounded, _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), high, _mm512_set1_epi32(0x40));
+  _mm256_storeu_si256((__m256i *)out, _mm512_cvtepi32_epi16(halves));
+}
+#define VSTORE_BF16(p, v) store_bf16(p, v)
+
 #define NF4_TABLE __m512
 static inline __m512 nf4_round(__m512 table) { return round_vector(table); }
 static inline __m512 nf4_table(const float *code, float absmax) {

@@ -38,6 +38,9 @@ int32_t hone_check(const char *op, const hone_tensor *t, uint32_t dtypes, int32_
 #define HONE_CHECK2(op, t, dtypes, a, b) HONE_TRY(hone_check(op, t, dtypes, 2, (const int64_t[]){a, b}))
 #define HONE_CHECK3(op, t, dtypes, a, b, c) HONE_TRY(hone_check(op, t, dtypes, 3, (const int64_t[]){a, b, c}))
 
+static inline int64_t hone_min(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t hone_max(int64_t a, int64_t b) { return a > b ? a : b; }
+
 static inline int64_t hone_elements(const hone_tensor *t) {
   int64_t n = 1;
   for (int i = 0; i < t->rank; i++) n *= t->shape[i];

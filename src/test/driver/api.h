@@ -39,6 +39,7 @@ struct State {
   std::unordered_map<void*, std::unique_ptr<Event>> events;
   std::unordered_map<void*, std::unique_ptr<Graph>> graphs;
   std::unordered_map<void*, std::shared_ptr<Graph>> executables;
+  std::unordered_map<void*, u64> executable_memory;   // addresses
   std::unordered_map<void*, std::unique_ptr<Module>> modules;
   std::unordered_map<void*, Kernel*> kernels;
   std::map<const u8*, u64> pinned;             // host memory by address

@@ -157,7 +157,10 @@ STANDIN_API int cuGraphInstantiateWithFlags(void** executable, void* graph, unsi
     const auto found = s.graphs.find(graph);
     if (found == s.graphs.end()) throw Fault(kInvalidHandle, "no such graph");
     auto copy = std::make_shared<Graph>(*found->second);
+    const u64 bytes = copy->nodes.size() * card().graph_node;
+    const u64 address = bytes == 0 ? 0 : device().memory.allocate(bytes, false);
     *executable = copy.get();
+    if (address != 0) s.executable_memory.emplace(*executable, address);
     s.executables.emplace(*executable, std::move(copy));
   });
 }
@@ -205,6 +208,10 @@ STANDIN_API int cuGraphExecKernelNodeSetParams(void* executable, void* node, con
 STANDIN_API int cuGraphExecDestroy(void* executable) {
   return call("cuGraphExecDestroy", Needs::Context, [&](State& s) {
     if (s.executables.erase(executable) == 0) throw Fault(kInvalidHandle, "no such executable graph");
+    const auto memory = s.executable_memory.find(executable);
+    if (memory == s.executable_memory.end()) return;
+    device().memory.free(memory->second);
+    s.executable_memory.erase(memory);
   });
 }
 

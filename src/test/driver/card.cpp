@@ -80,12 +80,14 @@ void configure(Card& card, const std::string& settings) {
       next.eager = number != 0;
     } else if (key == "pinned" && whole) {
       next.pinned = number;
+    } else if (key == "graph_node" && whole) {
+      next.graph_node = number;
     } else if (key == "instructions" && whole && number > 0) {
       next.instruction_limit = number;
     } else {
       throw Fault(kInvalidValue, "'" + word + "' is no setting of the stand-in driver; known are cc=8.0 vram=BYTES "
-                                 "driver=12000 sms=4 threads=2 poison=0|1 eager=0|1 pinned=BYTES instructions=N "
-                                 "name=TEXT");
+                                 "driver=12000 sms=4 threads=2 poison=0|1 eager=0|1 pinned=BYTES graph_node=BYTES "
+                                 "instructions=N name=TEXT");
     }
   }
   card = next;

@@ -70,6 +70,7 @@ void State::end_device() {
   events.clear();
   graphs.clear();
   executables.clear();
+  executable_memory.clear();
   kernels.clear();
   modules.clear();
   device().memory.reset(card().vram);

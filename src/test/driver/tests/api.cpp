@@ -149,7 +149,9 @@ TEST(graphs_repeat_what_was_captured) {
   fine(cuStreamBeginCapture_v2(stream, 0));
   for (int i = 0; i < 2; ++i) fine(cuLaunchKernel(function, 1, 1, 1, 1, 1, 1, 0, stream, arguments, nullptr));
   fine(cuStreamEndCapture(stream, &graph));
+  const long long before = standin_counter("bytes_in_use");
   fine(cuGraphInstantiateWithFlags(&executable, graph, 0));
+  equal("memory of two nodes", standin_counter("bytes_in_use") - before, 2ll * 256);
   equal("captured, not run", card.download<u32>(cell, 1)[0], 1u);
   for (int i = 0; i < 2; ++i) fine(cuGraphLaunch(executable, stream));
   fine(cuStreamSynchronize(stream));
@@ -159,6 +161,7 @@ TEST(graphs_repeat_what_was_captured) {
   refused(cuStreamSynchronize(stream), 900);
   refused(cuStreamEndCapture(stream, &graph), 901);
   fine(cuGraphExecDestroy(executable));
+  equal("memory given back", standin_counter("bytes_in_use"), before);
 }
 
 TEST(a_graphs_kernel_takes_other_arguments) {

@@ -73,7 +73,7 @@ final class PlanCommand implements Callable<Integer> {
     Planner planner = run.planner(spec, limits, fixed);
     Planner.Choice choice = planner.require(run.steps(), file.toString());
     if (json) {
-      text.json(choice, limits, spec);
+      text.json(run, planner, choice, limits, spec);
     } else {
       text.card(run, planner, choice, limits, spec);
     }

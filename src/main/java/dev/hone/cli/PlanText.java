@@ -50,7 +50,11 @@ final class PlanText {
     line("on %s:", card.name());
     table(plan);
     line("  %-24s %12s", "CUDA context (typical)", Sizes.text(limits.context()));
-    line("  %-24s %12s  of %s", "device memory", Sizes.text(plan.arenaBytes() + limits.context()), Sizes.text(limits.vram()));
+    long graphs = run.graphBytes(planner, choice);
+    if (graphs > 0) {
+      line("  %-24s %12s", "CUDA graphs (at most)", Sizes.text(graphs));
+    }
+    line("  %-24s %12s  of %s", "device memory", Sizes.text(plan.arenaBytes() + limits.context() + graphs), Sizes.text(limits.vram()));
     line("  %-24s %12s  of %s", "pinned host memory", Sizes.text(plan.hostBytes(true)), Sizes.text(limits.pinned()));
     line("  %-24s %12s  of %s with the pinned", "pageable host memory", Sizes.text(plan.hostBytes(false)), Sizes.text(limits.ram()));
     line("placement");
@@ -81,11 +85,11 @@ final class PlanText {
   }
 
   /** The plan of a card as JSON. */
-  void json(Planner.Choice choice, Planner.Limits limits, CardSpec card) {
+  void json(RunPlan run, Planner planner, Planner.Choice choice, Planner.Limits limits, CardSpec card) {
     Plan plan = choice.plan();
     ObjectNode root = JsonNodeFactory.instance.objectNode();
     root.putObject("device").put("arena_bytes", plan.arenaBytes()).put("context_bytes", limits.context())
-        .put("limit_bytes", limits.vram()).put("card", card.name()).put("peak", plan.momentName(plan.peak()));
+        .put("graph_bytes", run.graphBytes(planner, choice)).put("limit_bytes", limits.vram()).put("card", card.name()).put("peak", plan.momentName(plan.peak()));
     root.putObject("host").put("pinned_bytes", plan.hostBytes(true)).put("pageable_bytes", plan.hostBytes(false))
         .put("limit_bytes", limits.ram());
     root.putObject("prediction").put("tokens_per_second", choice.tokensPerSecond());

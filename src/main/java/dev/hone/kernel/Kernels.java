@@ -96,6 +96,14 @@ public interface Kernels extends AutoCloseable {
   }
 
   /**
+   * Sets what {@link #replays} may take of the device's memory, which no plan knows beforehand. Without a call there is no limit.
+   *
+   * @param bytes of all together
+   * @param spare bytes that must stay free whatever they take
+   */
+  default void limitReplays(long bytes, long spare) {}
+
+  /**
    * Pinned host memory for sets of tensors, for devices with memory of their own. The host may refuse some: the stash
    * then has the first ones.
    *

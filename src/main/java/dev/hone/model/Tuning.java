@@ -1,9 +1,22 @@
 package dev.hone.model;
 
+import java.util.ArrayList;
 import java.util.List;
 
 /** Which numbers of a model a run changes. */
 public sealed interface Tuning {
+
+  /** The adapters of each of so many layers, in projection order. */
+  default List<List<Lora.Target>> adapters(int layers) {
+    List<List<Lora.Target>> all = new ArrayList<>();
+    for (int layer = 0; layer < layers; layer++) {
+      all.add(new ArrayList<>());
+    }
+    if (this instanceof Lora lora) {
+      lora.targets.forEach(target -> all.get(target.layer).add(target));
+    }
+    return all;
+  }
 
   /** Nothing: evaluation and generation without an adapter. */
   record None() implements Tuning {}

@@ -44,6 +44,11 @@ public record Buffer(String name, Kind kind, DType dtype, List<Long> shape, long
     return dtype.bytes(elements);
   }
 
+  /** The same at an offset. */
+  Buffer at(long place) {
+    return new Buffer(name, kind, dtype, shape, place, life);
+  }
+
   public long end() {
     return offset + bytes();
   }

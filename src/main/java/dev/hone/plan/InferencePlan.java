@@ -5,6 +5,7 @@ import dev.hone.model.Projection;
 import dev.hone.model.Tuning;
 import dev.hone.plan.Buffer.Kind;
 import dev.hone.tensor.DType;
+import java.util.List;
 
 /**
  * The buffers of decoding: one block's activations, hidden states that alternate, a key-value cache, the last token's logits.
@@ -32,7 +33,7 @@ public final class InferencePlan {
       plan.add(Kind.ACTIVATIONS, life, TrainingPlan.x(layer), step.compute(), m, spec.hidden());
     }
     for (int layer = 0; layer < spec.layers(); layer++) {
-      TrainingPlan.block(plan, spec, new Tuning.None(), step, layer);
+      TrainingPlan.block(plan, SavedTensor.of(spec, List.of(), step, layer), layer);
       plan.add(Kind.CACHE, keys(layer), step.compute(), step.positions(), spec.keyValueDim());
       plan.add(Kind.CACHE, values(layer), step.compute(), step.positions(), spec.keyValueDim());
     }

@@ -109,6 +109,11 @@ public record Layout(
     return layer >= layers - residentLayers;
   }
 
+  /** Whether weights cross the link during a step. */
+  public boolean weightsTravel(int layers) {
+    return streams(layers) || weights == Weights.ARENA && !head;
+  }
+
   public boolean streams(int layers) {
     return weights == Weights.ARENA && residentLayers < layers;
   }

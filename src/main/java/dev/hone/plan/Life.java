@@ -35,8 +35,28 @@ public final class Life {
     return moments.intersects(other.moments);
   }
 
+  @Override
+  public boolean equals(Object other) {
+    return other instanceof Life life && moments.equals(life.moments);
+  }
+
+  @Override
+  public int hashCode() {
+    return moments.hashCode();
+  }
+
   boolean at(int moment) {
     return moments.get(moment);
+  }
+
+  /** Counts {@code bytes} where this life begins and takes them off behind each of its ends: their running sum is what is alive. */
+  void count(long bytes, long[] changes) {
+    for (int from = moments.nextSetBit(0); from >= 0; ) {
+      int end = moments.nextClearBit(from);
+      changes[from] += bytes;
+      changes[end] -= bytes;
+      from = moments.nextSetBit(end);
+    }
   }
 
   /** The moments as ranges, both ends included, for reports. */

@@ -7,6 +7,7 @@ import dev.hone.tensor.Tensor;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Comparator;
 import java.util.EnumMap;
 import java.util.LinkedHashMap;
@@ -32,24 +33,27 @@ public final class Plan {
   /**
    * Buffers of a layer that lie in pinned host memory between forward and backward, each at a multiple of
    * {@link #ALIGNMENT} behind the one before.
+   *
+   * @param bytes that they take
+   * @param copied bytes that cross the link each way
    */
-  public record Offloaded(int layer, List<String> buffers, long bytes) {}
+  public record Offloaded(int layer, List<String> buffers, long bytes, long copied) {}
 
   private final Map<String, Buffer> buffers;
   private final List<HostBuffer> host;
   private final List<Offloaded> offloaded;
   private final long arenaBytes;
-  private final int moments;
+  private final long[] alive;
   private final IntFunction<String> momentNames;
 
   private Plan(
-      Map<String, Buffer> buffers, List<HostBuffer> host, List<Offloaded> offloaded, long arenaBytes, int moments,
+      Map<String, Buffer> buffers, List<HostBuffer> host, List<Offloaded> offloaded, long arenaBytes, long[] alive,
       IntFunction<String> momentNames) {
     this.buffers = buffers;
     this.host = host;
     this.offloaded = offloaded;
     this.arenaBytes = arenaBytes;
-    this.moments = moments;
+    this.alive = alive;
     this.momentNames = momentNames;
   }
 
@@ -71,26 +75,25 @@ public final class Plan {
   }
 
   public long hostBytes(boolean pinned) {
+    return sum(host, pinned);
+  }
+
+  private static long sum(List<HostBuffer> host, boolean pinned) {
     return host.stream().filter(b -> b.pinned() == pinned).mapToLong(HostBuffer::bytes).sum();
   }
 
   /** The first moment at which the most bytes are alive. */
   public int peak() {
     int peak = 0;
-    long most = -1;
-    for (int moment = 0; moment < moments; moment++) {
-      long alive = bytesAt(moment);
-      if (alive > most) {
-        most = alive;
-        peak = moment;
-      }
+    for (int moment = 1; moment < alive.length; moment++) {
+      peak = alive[moment] > alive[peak] ? moment : peak;
     }
     return peak;
   }
 
   /** Bytes alive at a moment. */
   public long bytesAt(int moment) {
-    return buffers.values().stream().filter(b -> b.life().at(moment)).mapToLong(Plan::room).sum();
+    return alive[moment];
   }
 
   /** A moment in words. */
@@ -112,7 +115,7 @@ public final class Plan {
     return aligned(buffer.bytes());
   }
 
-  private static long aligned(long bytes) {
+  static long aligned(long bytes) {
     return Math.ceilDiv(bytes, ALIGNMENT) * ALIGNMENT;
   }
 
@@ -169,18 +172,22 @@ public final class Plan {
     }
   }
 
-  /** Collects buffers and places them. */
+  /** Collects buffers, counts them, and places them. */
   public static final class Builder {
     private final Map<String, Buffer> buffers = new LinkedHashMap<>();
     private final List<HostBuffer> host = new ArrayList<>();
     private final List<Offloaded> offloaded = new ArrayList<>();
     private final StepClock clock;
     private final Life always;
+    private final long[] changes; // of the bytes alive, from one moment to the next
+
+    private record Sized(Buffer buffer, long bytes) {}
 
     /** @param clock whose moments the lives count */
     Builder(StepClock clock) {
       this.clock = clock;
       always = clock.always();
+      changes = new long[clock.moments() + 1];
     }
 
     /** A buffer that is alive all the time. */
@@ -194,8 +201,25 @@ public final class Plan {
       for (long extent : shape) {
         extents.add(extent);
       }
-      if (buffers.put(name, new Buffer(name, kind, dtype, List.copyOf(extents), 0, life)) != null) {
-        throw new IllegalStateException("two buffers are called " + name);
+      Buffer buffer = new Buffer(name, kind, dtype, List.copyOf(extents), 0, life);
+      add(buffer);
+      life.count(room(buffer), changes);
+      return this;
+    }
+
+    private void add(Buffer buffer) {
+      if (buffers.put(buffer.name(), buffer) != null) {
+        throw new IllegalStateException("two buffers are called " + buffer.name());
+      }
+    }
+
+    /** All that {@code part} has collected, by the same moments; the part may be of several plans. */
+    Builder add(Builder part) {
+      part.buffers.values().forEach(this::add);
+      host.addAll(part.host);
+      offloaded.addAll(part.offloaded);
+      for (int moment = 0; moment < changes.length; moment++) {
+        changes[moment] += part.changes[moment];
       }
       return this;
     }
@@ -212,7 +236,8 @@ public final class Plan {
     Builder offload(int layer, List<String> names) {
       if (!names.isEmpty()) {
         long bytes = names.stream().mapToLong(name -> room(buffers.get(name))).sum();
-        offloaded.add(new Offloaded(layer, List.copyOf(names), bytes));
+        long copied = names.stream().mapToLong(name -> buffers.get(name).bytes()).sum();
+        offloaded.add(new Offloaded(layer, List.copyOf(names), bytes, copied));
         host(Buffer.Kind.ACTIVATIONS, "layers." + layer + " activations", bytes, true);
       }
       return this;
@@ -222,44 +247,39 @@ public final class Plan {
       return clock;
     }
 
-    /** Places the buffers: the largest first, each at the lowest offset where it meets no other that is alive with it. */
-    public Plan build() {
-      List<Buffer> order = new ArrayList<>(buffers.values());
-      order.sort(Comparator.comparingLong(Buffer::bytes).reversed());
-      List<Buffer> placed = new ArrayList<>();
-      long end = 0;
-      for (Buffer buffer : order) {
-        long bytes = buffer.bytes();
-        long at = 0;
-        for (Buffer other : placed) { // by offset
-          if (other.offset() >= at + bytes && other.life().meets(buffer.life())) {
-            break;
-          }
-          if (other.life().meets(buffer.life())) {
-            at = Math.max(at, aligned(other.end()));
-          }
-        }
-        Buffer here = new Buffer(buffer.name(), buffer.kind(), buffer.dtype(), buffer.shape(), at, buffer.life());
-        buffers.put(here.name(), here);
-        insert(placed, here);
-        end = Math.max(end, aligned(here.end()));
-      }
-      return new Plan(
-          new LinkedHashMap<>(buffers), List.copyOf(host), List.copyOf(offloaded), end, clock.moments(), clock::name);
+    List<Offloaded> offloaded() {
+      return List.copyOf(offloaded);
     }
 
-    private static void insert(List<Buffer> placed, Buffer buffer) {
-      int low = 0;
-      int high = placed.size();
-      while (low < high) {
-        int middle = (low + high) / 2;
-        if (placed.get(middle).offset() <= buffer.offset()) {
-          low = middle + 1;
-        } else {
-          high = middle;
-        }
+    long hostBytes(boolean pinned) {
+      return sum(host, pinned);
+    }
+
+    /** What the arena takes at least: what is alive when most is. */
+    long leastBytes() {
+      return Arrays.stream(alive()).max().orElseThrow();
+    }
+
+    private long[] alive() {
+      long[] alive = Arrays.copyOf(changes, clock.moments());
+      for (int moment = 1; moment < alive.length; moment++) {
+        alive[moment] += alive[moment - 1];
       }
-      placed.add(low, buffer);
+      return alive;
+    }
+
+    /** Places the buffers: the largest first, each at the lowest offset where it meets no other that is alive with it. */
+    public Plan build() {
+      List<Sized> order = new ArrayList<>(buffers.size());
+      buffers.values().forEach(buffer -> order.add(new Sized(buffer, buffer.bytes())));
+      order.sort(Comparator.comparingLong(Sized::bytes).reversed());
+      Packing packing = new Packing();
+      Map<String, Buffer> placed = new LinkedHashMap<>(buffers);
+      for (Sized next : order) {
+        Buffer buffer = next.buffer;
+        placed.put(buffer.name(), buffer.at(packing.place(next.bytes, buffer.life())));
+      }
+      return new Plan(placed, List.copyOf(host), List.copyOf(offloaded), packing.bytes(), alive(), clock::name);
     }
   }
 }

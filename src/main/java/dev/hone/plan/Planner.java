@@ -48,31 +48,39 @@ public final class Planner {
    */
   public record Choice(Layout layout, StepShape step, Plan plan, double tokensPerSecond) {}
 
+  /**
+   * What CUDA graphs may take at most: of training, evaluating, reading and decoding eight each, of 6,000 kernels (80 layers) and half a
+   * KiB a kernel, 94 MiB; in whole blocks of the driver's.
+   */
+  static final long GRAPHS = 128L << 20;
+
   private final ModelSpec spec;
-  private final Tuning tuning;
   private final BlobBytes blobs;
-  private final Ops ops;
-  private final CardSpec card;
+  private final Drafts drafts;
   private final Limits limits;
   private final Placement fixed;
 
   public Planner(
       ModelSpec spec, Tuning tuning, BlobBytes blobs, Ops ops, CardSpec card, Limits limits, Placement fixed) {
+    this(spec, blobs, new Drafts(spec, tuning, blobs, ops, card), limits, fixed);
+  }
+
+  private Planner(ModelSpec spec, BlobBytes blobs, Drafts drafts, Limits limits, Placement fixed) {
     this.spec = spec;
-    this.tuning = tuning;
     this.blobs = blobs;
-    this.ops = ops;
-    this.card = card;
+    this.drafts = drafts;
     this.limits = limits;
     this.fixed = fixed;
   }
 
   /** What a layout comes to. */
   public Choice choice(Layout layout, StepShape step) {
-    StepShape shape = step.withRecompute(layout.activations().again());
-    Needs needs = new Needs(ops.crossEntropyBytes(shape, layout), ops.workspaceBytes(shape), blobs);
-    Plan plan = TrainingPlan.of(spec, tuning, shape, layout, needs);
-    return new Choice(layout, shape, plan, Timeline.tokensPerSecond(spec, tuning, layout, shape, blobs, card));
+    return drafts.of(layout, step).choice();
+  }
+
+  /** What graphs may take beside a placement: what it leaves of the limit, up to {@link #GRAPHS}. */
+  public long graphBytes(Choice choice) {
+    return Math.max(0, Math.min(GRAPHS, limits.arena() - choice.plan().arenaBytes()));
   }
 
   public boolean fits(Choice choice) {
@@ -81,15 +89,19 @@ public final class Planner {
         && plan.hostBytes(true) + plan.hostBytes(false) <= limits.ram();
   }
 
-  /** The best placement that fits, empty when none does. */
+  /** The best placement that fits, empty when none does; of equals the first. */
   public Optional<Choice> best(StepShape step) {
-    return candidates(step).stream().filter(this::fits).max(
-        Comparator.comparingDouble((Choice c) -> Math.round(c.tokensPerSecond() * 10) / 10.0)
-            .thenComparingLong(c -> -c.plan().hostBytes(true) - c.plan().hostBytes(false)));
+    return candidates(step).stream()
+        .sorted(Comparator.comparingDouble(Draft::rate).reversed().thenComparingLong(Draft::hostBytes))
+        .filter(draft -> draft.fits(limits)).findFirst().map(Draft::choice);
   }
 
   /** The placement that takes the least device memory, of those that the settings allow. */
   public Choice smallest(StepShape step) {
+    return least(step).choice();
+  }
+
+  private Draft least(StepShape step) {
     Activations activations =
         fixed.activations() == Placement.Activations.AUTO ? Activations.OFFLOAD : Activations.valueOf(fixed.activations().name());
     int resident =
@@ -101,8 +113,8 @@ public final class Planner {
         step);
   }
 
-  private List<Choice> candidates(StepShape step) {
-    List<Choice> all = new ArrayList<>();
+  private List<Draft> candidates(StepShape step) {
+    List<Draft> all = new ArrayList<>();
     for (Activations activations : Activations.values()) {
       if (fixed.activations() != Placement.Activations.AUTO
           && !fixed.activations().name().equals(activations.name())) {
@@ -128,21 +140,14 @@ public final class Planner {
   }
 
   /** What a layout comes to with the activations of as many layers on the host as the host has room for. */
-  private Choice hosted(Layout layout, StepShape step) {
-    Choice all = choice(layout, step);
-    List<Plan.Offloaded> there = all.plan().offloaded();
-    long pinned = all.plan().hostBytes(true);
-    long over = Math.max(pinned - limits.pinned(), pinned + all.plan().hostBytes(false) - limits.ram());
-    int layers = there.size();
-    while (over > 0 && layers > 0) {
-      layers--;
-      over -= there.get(layers).bytes();
-    }
-    return layers == there.size() ? all : choice(layout.withHostLayers(layers), step);
+  private Draft hosted(Layout layout, StepShape step) {
+    Draft all = drafts.of(layout, step);
+    int layers = all.hostLayers(limits);
+    return layers == all.offloadedLayers() ? all : drafts.of(layout.withHostLayers(layers), step);
   }
 
   /** The layout with all layers resident, and with as many as fit or are asked for. */
-  private void residencies(Layout layout, StepShape step, List<Choice> all) {
+  private void residencies(Layout layout, StepShape step, List<Draft> all) {
     int layers = spec.layers();
     if (fixed.residentLayers().isPresent()) {
       all.add(hosted(layout.withResidentLayers(Math.min(layers, fixed.residentLayers().getAsInt())), step));
@@ -152,12 +157,14 @@ public final class Planner {
       all.add(hosted(layout.withResidentLayers(layers), step));
     }
     if (fixed.weights() != Placement.Weights.RESIDENT) {
-      Choice streamed = hosted(layout, step);
+      Draft streamed = hosted(layout, step);
       all.add(streamed);
-      long room = limits.arena() - streamed.plan().arenaBytes();
-      int resident = (int) Math.min(layers - Layout.SLOTS, room / blobs.layer());
-      if (fixed.weights() == Placement.Weights.AUTO && resident > 0) {
-        all.add(hosted(layout.withResidentLayers(resident), step));
+      if (fixed.weights() == Placement.Weights.AUTO && streamed.mayFit(limits)) {
+        long room = limits.arena() - streamed.arenaBytes();
+        int resident = (int) Math.min(layers - Layout.SLOTS, room / blobs.layer());
+        if (resident > 0) {
+          all.add(hosted(layout.withResidentLayers(resident), step));
+        }
       }
     }
   }
@@ -228,14 +235,14 @@ public final class Planner {
 
   /** The same run with other fixed choices. */
   public Planner with(Placement other) {
-    return new Planner(spec, tuning, blobs, ops, card, limits, other);
+    return new Planner(spec, blobs, drafts, limits, other);
   }
 
   /** The most tokens of a micro-batch that fit, a multiple of 16, 0 when not even 16 do; documents grow with them. */
   public int largestTokens(StepShape step) {
     Predicate<Integer> fit = tokens -> {
       int documents = Math.max(1, (int) ((long) step.documents() * tokens / step.tokens()));
-      return fits(smallest(step.withTokens(tokens, documents)));
+      return least(step.withTokens(tokens, documents)).fits(limits);
     };
     int low = 0;
     int high = 1;
@@ -270,7 +277,7 @@ public final class Planner {
     others.add(now.withOptimizer(!now.optimizer()));
     for (Layout other : others) {
       if (!other.equals(now)) {
-        lines.add(alternative(difference(now, other), chosen, hosted(other, chosen.step())));
+        lines.add(alternative(difference(now, other), chosen, hosted(other, chosen.step()).choice()));
       }
     }
     Moments moments = chosen.step().moments() == Moments.F32 ? Moments.EIGHT_BIT : Moments.F32;

@@ -32,8 +32,8 @@ record SavedTensor(String name, Forward from, Backward to, DType dtype, List<Lon
     return tensor(TrainingPlan.x(layer), Forward.NORM, Backward.QKV, step.compute(), step.tokens(), spec.hidden());
   }
 
-  /** What a block saves beside its input; M tokens. */
-  static List<SavedTensor> of(ModelSpec spec, Tuning tuning, StepShape step, int layer) {
+  /** What a block with these adapters saves beside its input; M tokens. */
+  static List<SavedTensor> of(ModelSpec spec, List<Tuning.Lora.Target> adapters, StepShape step, int layer) {
     List<SavedTensor> saved = new ArrayList<>();
     String at = "layers." + layer + ".";
     long m = step.tokens();
@@ -60,13 +60,9 @@ record SavedTensor(String name, Forward from, Backward to, DType dtype, List<Lon
       saved.add(tensor(at + "mlp_raw", Forward.DOWN, Backward.DOWN, act, m, spec.hidden()));
       saved.add(tensor(at + "mlp_post_norm.rstd", Forward.DOWN, Backward.DOWN, DType.F32, m));
     }
-    if (tuning instanceof Tuning.Lora lora) {
-      for (Tuning.Lora.Target target : lora.targets()) {
-        if (target.layer() == layer) {
-          Projection p = target.projection();
-          saved.add(tensor(TrainingPlan.u(layer, p), made(p), used(p), act, m, target.rank()));
-        }
-      }
+    for (Tuning.Lora.Target target : adapters) {
+      Projection p = target.projection();
+      saved.add(tensor(TrainingPlan.u(layer, p), made(p), used(p), act, m, target.rank()));
     }
     return saved;
   }

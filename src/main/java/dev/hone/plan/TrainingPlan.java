@@ -41,25 +41,48 @@ public final class TrainingPlan {
 
   /** The plan of a run. */
   public static Plan of(ModelSpec spec, Tuning tuning, StepShape step, Layout layout, Needs needs) {
-    StepClock clock = new StepClock(spec.layers(), true, layer -> layout.activations(layer, spec.layers()));
-    Plan.Builder plan = new Plan.Builder(clock);
-    trainables(plan, ParameterGroup.of(spec, tuning, step.moments()), layout);
+    List<ParameterGroup> groups = ParameterGroup.of(spec, tuning, step.moments());
+    return inventory(spec, groups, step, layout, needs, walk(spec, tuning, step, layout)).build();
+  }
+
+  /**
+   * The buffers of a run, not placed yet.
+   *
+   * @param walk of the same model, step and activations
+   */
+  static Plan.Builder inventory(
+      ModelSpec spec, List<ParameterGroup> groups, StepShape step, Layout layout, Needs needs, Plan.Builder walk) {
+    Plan.Builder plan = new Plan.Builder(walk.clock());
+    trainables(plan, groups, layout);
     batch(plan, spec, step);
-    for (int layer = 0; layer < spec.layers(); layer++) {
-      plan.add(Kind.ACTIVATIONS, clock.input(layer), x(layer), step.compute(), step.tokens(), spec.hidden());
-      block(plan, spec, tuning, step, layer);
-      plan.offload(layer, offloaded(spec, tuning, step, layout, layer).stream().map(SavedTensor::name).toList());
-    }
-    plan.add(Kind.ACTIVATIONS, clock.output(), x(spec.layers()), step.compute(), step.tokens(), spec.hidden());
-    plan.add(Kind.ACTIVATIONS, clock.atLoss(), "final.rstd", DType.F32, step.tokens());
-    scratch(plan, spec, tuning, step);
+    plan.add(walk);
     plan.add(Kind.SCRATCH, "loss", DType.F64, 1);
-    plan.add(Kind.SCRATCH, clock.atLoss(), "cross_entropy", DType.U8, Math.max(1, needs.crossEntropyBytes()));
+    plan.add(Kind.SCRATCH, walk.clock().atLoss(), "cross_entropy", DType.U8, Math.max(1, needs.crossEntropyBytes()));
     workspace(plan, needs.workspaceBytes());
     if (layout.weights() == Layout.Weights.ARENA) {
       weights(plan, spec, layout, step, needs.blobs());
     }
-    return plan.build();
+    return plan;
+  }
+
+  /**
+   * What the walk through the layers writes: activations and scratch. Of a layout, only what becomes of activations matters; where
+   * weights, head and optimiser lie does not.
+   */
+  static Plan.Builder walk(ModelSpec spec, Tuning tuning, StepShape step, Layout layout) {
+    StepClock clock = new StepClock(spec.layers(), true, layer -> layout.activations(layer, spec.layers()));
+    Plan.Builder plan = new Plan.Builder(clock);
+    List<List<Tuning.Lora.Target>> adapters = tuning.adapters(spec.layers());
+    for (int layer = 0; layer < spec.layers(); layer++) {
+      List<SavedTensor> saved = SavedTensor.of(spec, adapters.get(layer), step, layer);
+      plan.add(Kind.ACTIVATIONS, clock.input(layer), x(layer), step.compute(), step.tokens(), spec.hidden());
+      block(plan, saved, layer);
+      plan.offload(layer, offloaded(spec, saved, step, layout, layer).stream().map(SavedTensor::name).toList());
+    }
+    plan.add(Kind.ACTIVATIONS, clock.output(), x(spec.layers()), step.compute(), step.tokens(), spec.hidden());
+    plan.add(Kind.ACTIVATIONS, clock.atLoss(), "final.rstd", DType.F32, step.tokens());
+    scratch(plan, spec, tuning, step);
+    return plan;
   }
 
   /** The largest shapes of a run's linear layers and adapters. */
@@ -166,21 +189,22 @@ public final class TrainingPlan {
   }
 
   /** What of a layer is in pinned host memory between forward and backward; nothing where its activations stay. */
-  static List<SavedTensor> offloaded(ModelSpec spec, Tuning tuning, StepShape step, Layout layout, int layer) {
+  private static List<SavedTensor> offloaded(
+      ModelSpec spec, List<SavedTensor> saved, StepShape step, Layout layout, int layer) {
     List<SavedTensor> there = new ArrayList<>();
     Layout.Activations choice = layout.activations(layer, spec.layers());
     if (choice.offloads()) {
       there.add(SavedTensor.input(spec, step, layer));
     }
     if (choice == Layout.Activations.SAVE_ALL) {
-      there.addAll(SavedTensor.of(spec, tuning, step, layer));
+      there.addAll(saved);
     }
     return there;
   }
 
   /** What one block writes in forward and reads in backward, beside its input. */
-  static void block(Plan.Builder plan, ModelSpec spec, Tuning tuning, StepShape step, int layer) {
-    for (SavedTensor t : SavedTensor.of(spec, tuning, step, layer)) {
+  static void block(Plan.Builder plan, List<SavedTensor> saved, int layer) {
+    for (SavedTensor t : saved) {
       long[] shape = t.shape().stream().mapToLong(Long::longValue).toArray();
       plan.add(Kind.ACTIVATIONS, plan.clock().saved(layer, t.from(), t.to()), t.name(), t.dtype(), shape);
     }

@@ -93,6 +93,7 @@ final class Placer {
             spec, tuning, UncachedBase.bytes(inputs.base(), storage, step.compute()), needs(), CardSpec.of(card),
             limits(card, step), fixed);
     Planner.Choice choice = planner.require(steps, config.source().toString());
+    kernels.limitReplays(planner.graphBytes(choice), probeBytes(step));
     Batching batching = ways.get(steps.indexOf(choice.step().withRecompute(false)));
     String beside =
         "%s that the context and other programs have, of %s"
@@ -134,12 +135,18 @@ final class Placer {
     if (set.vramLimit().isPresent()) {
       room = Math.min(room, vram - Math.min(taken, CardSpec.CONTEXT));
     }
-    if (!inputs.probes().isEmpty()) {
-      int longest = inputs.probes().stream().mapToInt(Example::length).max().orElseThrow();
-      room -= Decoder.bytesBeside(kernels, spec, step.compute(), step.tokens(), longest + 1);
-    }
+    room -= probeBytes(step);
     long ram = set.ramLimit().orElseGet(Placer::physicalMemory);
     return new Planner.Limits(vram, vram - room, ram, set.pinnedLimit().orElse(ram / 2));
+  }
+
+  /** Device memory that answers to probe_dataset take beside the run, when they are made. */
+  private long probeBytes(StepShape step) {
+    if (inputs.probes().isEmpty()) {
+      return 0;
+    }
+    int longest = inputs.probes().stream().mapToInt(Example::length).max().orElseThrow();
+    return Decoder.bytesBeside(kernels, spec, step.compute(), step.tokens(), longest + 1);
   }
 
   private static long physicalMemory() {

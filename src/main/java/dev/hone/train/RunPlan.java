@@ -1,6 +1,7 @@
 package dev.hone.train;
 
 import dev.hone.config.Placement;
+import dev.hone.config.Rivalry;
 import dev.hone.config.TrainConfig;
 import dev.hone.config.UserError;
 import dev.hone.engine.Adapters;
@@ -78,6 +79,15 @@ public final class RunPlan {
               case INT8 -> BlobBytes.Form.INT8;
             };
     return BlobBytes.of(spec, form, DType.BF16);
+  }
+
+  /** What CUDA graphs may take beside a placement; 0 where no pass of the run can be one, since something travels beside it. */
+  public long graphBytes(Planner planner, Planner.Choice choice) {
+    Layout layout = choice.layout();
+    boolean decodes = !config.data().probeDatasets().isEmpty();
+    boolean travels = layout.weightsTravel(spec.layers()) || layout.activations().offloads() && !decodes;
+    boolean off = config.machine().device().rivalry().graphs() == Rivalry.Use.NEVER;
+    return travels || off ? 0 : planner.graphBytes(choice);
   }
 
   /** The search for a placement on a card. */

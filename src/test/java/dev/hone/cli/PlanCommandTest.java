@@ -66,6 +66,36 @@ class PlanCommandTest {
     assertThat(said()).contains("on the CPU").containsPattern("optimizer states +77.4 MiB");
   }
 
+  /** Graphs may have what the plan leaves, where nothing travels that a graph cannot hold. */
+  @Test
+  void graphsAreListedBesideTheContext() throws Exception {
+    String[] resident = {"--card", "rtx-4090", "activation_placement=recompute", "--vram", "6GB", "--json"};
+    assertThat(plan(resident)).isEqualTo(Main.DONE);
+    JsonNode device = new ObjectMapper().readTree(said()).path("device");
+    assertThat(device.path("graph_bytes").asLong()).isEqualTo(128L << 20);
+    long exactly = device.path("arena_bytes").asLong() + device.path("context_bytes").asLong();
+    for (long left : new long[] {0, 1000, 200L << 20}) {
+      out.reset();
+      assertThat(plan("--card", "rtx-4090", "activation_placement=recompute", "--vram", Long.toString(exactly + left), "--json"))
+          .isEqualTo(Main.DONE);
+      device = new ObjectMapper().readTree(said()).path("device");
+      assertThat(device.path("arena_bytes").asLong() + device.path("context_bytes").asLong()).isEqualTo(exactly);
+      assertThat(device.path("graph_bytes").asLong()).isEqualTo(Math.min(left, 128L << 20));
+    }
+    out.reset();
+    assertThat(plan("--card", "rtx-4090", "activation_placement=recompute", "--vram", "6GB")).isEqualTo(Main.DONE);
+    assertThat(said()).containsPattern("CUDA graphs \\(at most\\) +128.0 MiB");
+    for (String without : new String[] {"cuda_graphs=off", "weight_placement=streamed", "head_placement=host"}) {
+      out.reset();
+      assertThat(plan("--card", "rtx-4090", "--vram", "6GB", "activation_placement=recompute", without)).as(without + err)
+          .isEqualTo(Main.DONE);
+      assertThat(said()).doesNotContain("CUDA graphs");
+    }
+    out.reset();
+    assertThat(plan("--card", "rtx-4090", "--vram", "6GB", "activation_placement=offload")).isEqualTo(Main.DONE);
+    assertThat(said()).doesNotContain("CUDA graphs");
+  }
+
   @Test
   void theJsonHasWhatToolsAskFor() throws Exception {
     assertThat(plan("--card", "rtx-4090", "--json", "weight_placement=streamed")).isEqualTo(Main.DONE);

@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.hone.config.Rivalry;
 import dev.hone.config.Rivalry.Use;
+import dev.hone.config.Sizes;
 import dev.hone.data.Example;
 import dev.hone.data.MicroBatch;
 import dev.hone.kernel.cpu.CpuKernels;
@@ -141,7 +142,7 @@ class GraphsTest {
       assertThat(chosen.losses).isEqualTo(launched.losses);
       assertThat(chosen.graphs).isGreaterThanOrEqualTo(4);
       assertThat(chosen.remarks).hasSize(1).first().asString()
-          .matches("evaluating, 20 tokens: (a graph of \\d+ kernels|kernels one by one), [0-9.]+ ms instead of [0-9.]+"
+          .matches("evaluating, 20 tokens: (a graph of \\d+ kernels in [0-9.]+ KiB|kernels one by one), [0-9.]+ ms instead of [0-9.]+"
               + " \\(cuda_graphs: (off turns it off|on forces it)\\)");
     }
   }
@@ -149,15 +150,55 @@ class GraphsTest {
   private static Result evaluations(CudaKernels kernels) {
     List<Double> losses = new ArrayList<>();
     long graphs = StandIn.counter("graph_launches");
-    try (BaseModel base = BaseModel.open(Golden.committed("models/llama"))) {
-      StepShape step = new StepShape(DType.BF16, false, TOKENS, 3, TOKENS);
-      try (Model model = Model.open(kernels, base.spec(), base, new Tuning.None(), Storage.NF4, step)) {
-        for (int i = 0; i < 12; i++) {
-          losses.add(model.evaluate(batches().getFirst()));
-        }
+    try (BaseModel base = BaseModel.open(Golden.committed("models/llama")); Model model = evaluated(kernels, base)) {
+      for (int i = 0; i < 12; i++) {
+        losses.add(model.evaluate(batches().getFirst()));
       }
     }
     return new Result(losses, List.of(), StandIn.counter("graph_launches") - graphs, 0, kernels.remarks());
+  }
+
+  /** What the driver counts is the plan and the graphs; a graph that would take more than it may is given up, and nothing else changes. */
+  @Test
+  void graphsTakeNoMoreThanThePlanLeaves() {
+    List<Double> losses;
+    try (CudaKernels kernels = open("cc=8.0", Use.NEVER)) {
+      losses = evaluations(kernels).losses;
+    }
+    long graph;
+    try (CudaKernels kernels = open("cc=8.0 graph_node=4096", Use.ALWAYS);
+        BaseModel base = BaseModel.open(Golden.committed("models/llama"));
+        Model model = evaluated(kernels, base)) {
+      long planned = StandIn.counter("bytes_in_use");
+      model.evaluate(batches().getFirst());
+      long loaded = StandIn.counter("bytes_in_use");
+      model.evaluate(batches().getFirst());
+      graph = StandIn.counter("bytes_in_use") - loaded;
+      assertThat(graph).as("nodes of 4096 bytes").isPositive().isEqualTo(graph / 4096 * 4096);
+      assertThat(kernels.remarks()).singleElement().asString()
+          .matches("evaluating, 20 tokens: a graph of \\d+ kernels in " + Sizes.text(graph) + " \\(cuda_graphs: on\\)");
+      assertThat(planned).isGreaterThanOrEqualTo(model.plan().arenaBytes());
+    }
+    for (long[] limit : new long[][] {{graph, 0}, {graph - 1, 0}, {Long.MAX_VALUE, 1L << 32}}) {
+      try (CudaKernels kernels = open("cc=8.0 graph_node=4096", Use.ALWAYS)) {
+        kernels.limitReplays(limit[0], limit[1]);
+        Result result = evaluations(kernels);
+        assertThat(result.losses).isEqualTo(losses);
+        boolean fits = limit[0] == graph;
+        assertThat(result.graphs).isEqualTo(fits ? 11 : 0);
+        assertThat(kernels.remarks()).singleElement().asString().startsWith(
+            fits ? "evaluating, 20 tokens: a graph of"
+                : "evaluating, 20 tokens: kernels one by one, as " + (limit[1] == 0
+                    ? "a graph takes " + Sizes.text(graph) + " of the card and " + Sizes.text(graph - 1) + " are left beside the plan"
+                    : "with a graph of " + Sizes.text(graph) + " the card has"));
+      }
+      assertThat(StandIn.counter("bytes_in_use")).isZero();
+    }
+  }
+
+  private static Model evaluated(CudaKernels kernels, BaseModel base) {
+    StepShape step = new StepShape(DType.BF16, false, TOKENS, 3, TOKENS);
+    return Model.open(kernels, base.spec(), base, new Tuning.None(), Storage.NF4, step);
   }
 
   @Test

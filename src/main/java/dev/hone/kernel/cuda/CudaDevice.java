@@ -24,6 +24,7 @@ final class CudaDevice implements AutoCloseable {
   private final Program program;
   private final List<String> remarks = new ArrayList<>();
   private Rivals rivals;
+  private final GraphMemory graphMemory = new GraphMemory(this);
   private Use graphs = Use.NEVER;
   private Tape tape;
   private Thread user;
@@ -120,6 +121,10 @@ final class CudaDevice implements AutoCloseable {
 
   void graphs(Use when) {
     graphs = when;
+  }
+
+  GraphMemory graphMemory() {
+    return graphMemory;
   }
 
   /** What was decided about graphs, a line each. */

@@ -188,6 +188,11 @@ public final class CudaKernels implements Kernels {
   }
 
   @Override
+  public void limitReplays(long bytes, long spare) {
+    stage.device().graphMemory().limit(bytes, spare);
+  }
+
+  @Override
   public Uploads uploads(List<Tensor> targets) {
     return new PinnedUploads(stage.device(), targets);
   }

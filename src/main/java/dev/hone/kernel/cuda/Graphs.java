@@ -1,6 +1,7 @@
 package dev.hone.kernel.cuda;
 
 import dev.hone.config.Rivalry.Use;
+import dev.hone.config.Sizes;
 import dev.hone.kernel.NativeException;
 import dev.hone.kernel.Replays;
 import java.lang.foreign.MemorySegment;
@@ -18,7 +19,7 @@ import java.util.Locale;
  * same, and so are the numbers.
  *
  * <p>A graph takes memory on the card that no plan knows, some hundred bytes a kernel; at most {@value #MOST_GRAPHS}
- * are kept, of the shapes used last.
+ * are kept, of the shapes used last, and none that takes what the plan needs ({@link GraphMemory}).
  */
 final class Graphs implements Replays {
   private static final int TIMED = 3;
@@ -31,6 +32,7 @@ final class Graphs implements Replays {
 
   private final CudaDevice device;
   private final GraphDriver driver;
+  private final GraphMemory memory;
   private final String what;
   private final Use use;
   private final List<String> remarks;
@@ -54,6 +56,7 @@ final class Graphs implements Replays {
     private Tape tape;
     private MemorySegment graph;
     private MemorySegment executable;
+    private long bytes;
 
     Shape(int tokens, int documents) {
       this.tokens = tokens;
@@ -73,6 +76,7 @@ final class Graphs implements Replays {
     this.what = what;
     this.remarks = remarks;
     driver = device.use().graphs();
+    memory = device.graphMemory();
     from = device.driver().createEvent();
     to = device.driver().createEvent();
   }
@@ -134,8 +138,8 @@ final class Graphs implements Replays {
       boolean wins = shape.replayed < MARGIN * shape.launched;
       tell(shape, wins
           ? String.format(
-              Locale.ROOT, "a graph of %d kernels, %.2f ms instead of %.2f (cuda_graphs: off turns it off)",
-              shape.tape.kernels(), shape.replayed, shape.launched)
+              Locale.ROOT, "%s, %.2f ms instead of %.2f (cuda_graphs: off turns it off)", graph(shape), shape.replayed,
+              shape.launched)
           : String.format(
               Locale.ROOT, "kernels one by one, %.2f ms instead of %.2f (cuda_graphs: on forces it)", shape.launched,
               shape.replayed));
@@ -179,7 +183,9 @@ final class Graphs implements Replays {
     Tape tape = new Tape(driver, device.stream());
     try {
       shape.graph = capture(tape, work);
+      memory.look();
       shape.executable = driver.instantiate(shape.graph);
+      shape.bytes = memory.take();
     } catch (Tape.Changed | NativeException e) {
       drop(shape);
       remarks.add(what + ": kernels one by one, as no graph could be made: " + e.getMessage());
@@ -187,12 +193,32 @@ final class Graphs implements Replays {
       work.run();
       return;
     }
+    if (memory.isExceeded()) {
+      giveUp(shape);
+      work.run();
+      return;
+    }
     tape.replays(shape.executable);
     shape.tape = tape;
-    if (use == Use.ALWAYS) {
-      tell(shape, "a graph of " + tape.kernels() + " kernels (cuda_graphs: on)");
-    }
     launch(shape);
+    shape.bytes += memory.take();
+    if (memory.isExceeded()) {
+      device.synchronize();
+      giveUp(shape);
+    } else if (use == Use.ALWAYS) {
+      tell(shape, graph(shape) + " (cuda_graphs: on)");
+    }
+  }
+
+  /** A graph in words. */
+  private static String graph(Shape shape) {
+    return "a graph of " + shape.tape.kernels() + " kernels in " + Sizes.text(shape.bytes);
+  }
+
+  private void giveUp(Shape shape) {
+    shape.eager = true;
+    tell(shape, "kernels one by one, as " + memory.refusal(shape.bytes));
+    drop(shape);
   }
 
   private MemorySegment capture(Tape tape, Runnable work) {
@@ -271,6 +297,8 @@ final class Graphs implements Replays {
         driver.destroyGraph(shape.graph);
       }
     }
+    memory.give(shape.bytes);
+    shape.bytes = 0;
     shape.executable = null;
     shape.graph = null;
     shape.tape = null;
