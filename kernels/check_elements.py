@@ -163,7 +163,34 @@ def docs_segments(driver, entry):
     yield f"{M} tokens", same(got["seg0"], np.repeat(docs[:-1], sizes)) + same(got["seg1"], np.repeat(docs[1:], sizes))
 
 
-CHECKS = {"embedding_fwd": embedding, "rope_fwd": rope, "rope_bwd": rope, "gated_fwd": gated_forward,
-          "gated_bwd": gated_backward, "residual_fwd": residual_forward, "residual_bwd": residual_backward,
-          "softcap_fwd": softcap, "docs_segments": docs_segments,
+def labelled(driver, entry):
+  t, rng, gathers = half(entry), np.random.default_rng(9), entry["op"] == "labelled_gather"
+  for C in WIDTHS:
+    for M, N in ((1, 1), (7, 3), (33, 33), (40, 1)):
+      for skew in SKEWS:
+        full, _ = t.normal(rng, (M, C))
+        block, _ = t.normal(rng, (N, C))
+        rows = np.sort(rng.permutation(M)[:N]).astype(np.int32)
+        if gathers:
+          targets = rng.integers(-100, 100, M).astype(np.int32)
+          got = driver.launch(entry, rows_grid(entry, N), skew, block=t.empty((N, C)), labels=np.zeros(N, np.int32),
+                              h=full, targets=targets, rows=rows, N=N, M=M, C=C)
+          yield f"{N} of {M}x{C}+{skew}", same(got["block"], full[rows]) + same(got["labels"], targets[rows])
+        else:
+          got = driver.launch(entry, rows_grid(entry, N), skew, dh=full, block=block, rows=rows, N=N, M=M, C=C)
+          full[rows] = block
+          yield f"{N} of {M}x{C}+{skew}", same(got["dh"], full)
+  rows, ones = np.array([-1, 1, 3], np.int32), t.bits(np.ones((3, 8)))
+  if gathers:
+    got = driver.launch(entry, rows_grid(entry, 3), block=t.empty((3, 8)), labels=np.zeros(3, np.int32), h=ones,
+                        targets=np.array([5, 6, 7], np.int32), rows=rows, N=3, M=3, C=8)
+    yield "rows outside", same(got["labels"], np.array([-1, 6, -1], np.int32))
+  else:
+    got = driver.launch(entry, rows_grid(entry, 3), dh=t.bits(np.zeros((3, 8))), block=ones, rows=rows, N=3, M=3, C=8)
+    yield "rows outside", same(got["dh"], t.bits(np.arange(3)[:, None] == np.full((3, 8), 1)))
+
+
+CHECKS = {"embedding_fwd": embedding, "labelled_gather": labelled, "labelled_scatter": labelled, "rope_fwd": rope,
+          "rope_bwd": rope, "gated_fwd": gated_forward, "gated_bwd": gated_backward, "residual_fwd": residual_forward,
+          "residual_bwd": residual_backward, "softcap_fwd": softcap, "docs_segments": docs_segments,
           **{f"cast_{a}_{b}": cast for a in ("f32", "bf16", "f16") for b in ("f32", "bf16", "f16") if a != b}}

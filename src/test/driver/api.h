@@ -20,10 +20,15 @@ struct Context {
   bool primary = false;
 };
 
+// Of one kernel.
+struct Launched {
+  u64 launches = 0, blocks = 0;
+};
+
 struct Counters {
   u64 launches = 0, allocations = 0, frees = 0, to_device_bytes = 0, to_host_bytes = 0, synchronisations = 0,
       graph_launches = 0;
-  std::map<std::string, u64> kernels;
+  std::map<std::string, Launched> kernels;
 };
 
 struct State {

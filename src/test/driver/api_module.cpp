@@ -249,7 +249,9 @@ std::function<void()> standin::kernel_work(State& s, void* function, const Grid&
   return device_work([&k, grid, parameters] {
     Counters& counters = state().counters;
     ++counters.launches;
-    ++counters.kernels[k.name];
+    Launched& launched = counters.kernels[k.name];
+    ++launched.launches;
+    launched.blocks += static_cast<u64>(grid.grid[0]) * grid.grid[1] * grid.grid[2];
     execute(k, grid, *parameters);
   });
 }

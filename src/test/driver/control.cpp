@@ -24,18 +24,19 @@ STANDIN_API void standin_reset() {
   device().last_fault.clear();
 }
 
-// A counter by name, -1 for an unknown one: launches, kernel:NAME, allocations, frees, live_allocations, bytes_in_use,
-// peak_bytes, pinned_bytes, to_device_bytes, to_host_bytes, synchronisations, graph_launches, warp_instructions,
-// thread_instructions.
+// A counter by name, -1 for an unknown one: launches, kernel:NAME, blocks:NAME, allocations, frees, live_allocations,
+// bytes_in_use, peak_bytes, pinned_bytes, to_device_bytes, to_host_bytes, synchronisations, graph_launches,
+// warp_instructions, thread_instructions.
 STANDIN_API long long standin_counter(const char* text) {
   State& s = state();
   const std::lock_guard lock(s.mutex);
   const std::string name(text);
   const Counters& c = s.counters;
   const auto number = [](u64 value) { return static_cast<long long>(value); };
-  if (name.starts_with("kernel:")) {
+  const bool blocks = name.starts_with("blocks:");
+  if (blocks || name.starts_with("kernel:")) {
     const auto found = c.kernels.find(name.substr(7));
-    return found == c.kernels.end() ? 0 : number(found->second);
+    return found == c.kernels.end() ? 0 : number(blocks ? found->second.blocks : found->second.launches);
   }
   if (name == "launches") return number(c.launches);
   if (name == "allocations") return number(c.allocations);

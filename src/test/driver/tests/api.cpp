@@ -234,6 +234,7 @@ TEST(counters_count) {
   fine(card.run(function, 48, {out}));
   equal("launches", standin_counter("launches"), 1ll);
   equal("of this kernel", standin_counter("kernel:test"), 1ll);
+  equal("its blocks", standin_counter("blocks:test"), 1ll);
   // mov, ld.param, mad, st, ret for each thread.
   equal("instructions", standin_counter("thread_instructions") - instructions, 5ll * 48);
   equal("unknown", standin_counter("cups of tea"), -1ll);

@@ -213,8 +213,8 @@ final class Keys {
   static final Key<Long> VRAM_LIMIT = honoured("vram_limit", Group.MACHINE, Kind.size(), null,
       "memory that a run may take of the card, its context included; default: what is free");
   static final Key<Long> RAM_LIMIT = honoured("ram_limit", Group.MACHINE, Kind.size(), null,
-      "host memory that a run may take; default: what the machine has. On the CPU a mapped base that does not fit in it is read layer by"
-          + " layer, see docs/memory.md");
+      "host memory that a run may take; default: what the machine or its control group has. On the CPU a mapped base that does not"
+          + " fit in it is read layer by layer, see docs/memory.md");
   static final Key<Long> PINNED_LIMIT = honoured("pinned_limit", Group.MACHINE, Kind.size(), null,
       "page-locked host memory that a run may take; default: half of the host's");
 

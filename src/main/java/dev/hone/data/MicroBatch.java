@@ -78,11 +78,13 @@ public final class MicroBatch {
    * @param ids (M)
    * @param positions (M), restarting in each document
    * @param targets (M), shifted: the label of the next token of the same document, {@link Example#IGNORED} at its end
+   * @param rows (N), rising: the tokens whose target is not ignored
    * @param docs (n+1), rising from 0 to M: document j is tokens docs[j] .. docs[j+1]-1
    */
-  public void writeTo(Tensor ids, Tensor positions, Tensor targets, Tensor docs) {
+  public void writeTo(Tensor ids, Tensor positions, Tensor targets, Tensor rows, Tensor docs) {
     int at = 0;
     int document = 0;
+    int labelled = 0;
     for (Example example : examples) {
       ids.put(at, example.ids());
       positions.put(at, example.positions());
@@ -90,7 +92,11 @@ public final class MicroBatch {
         if (begins(example, t)) {
           docs.put(document++, at + t);
         }
-        targets.put(at + t, target(example, t));
+        int target = target(example, t);
+        targets.put(at + t, target);
+        if (target != Example.IGNORED) {
+          rows.put(labelled++, at + t);
+        }
       }
       at += example.length();
     }

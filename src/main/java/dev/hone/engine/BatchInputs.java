@@ -8,13 +8,15 @@ import dev.hone.tensor.Tensor;
 import java.util.List;
 
 /**
- * The token stream's inputs of a step: ids, positions and targets (M) and the documents' bounds (n+1), i32. A
- * micro-batch is written on the host while the kernels of the one before it run, and travels behind them.
+ * The token stream's inputs of a step: ids, positions and targets (M), the rows that have a target (N) and the
+ * documents' bounds (n+1), i32. A micro-batch is written on the host while the kernels of the one before it run, and
+ * travels behind them.
  */
 final class BatchInputs implements AutoCloseable {
   private final Tensor ids;
   private final Tensor positions;
   private final Tensor targets;
+  private final Tensor rows;
   private final Tensor docs;
   private final Uploads uploads;
   private Tensor hostIds;
@@ -23,8 +25,9 @@ final class BatchInputs implements AutoCloseable {
     ids = memory.tensor("batch.ids");
     positions = memory.tensor("batch.positions");
     targets = memory.tensor("batch.targets");
+    rows = memory.tensor("batch.rows");
     docs = memory.tensor("batch.docs");
-    uploads = kernels.uploads(List.of(ids, positions, targets, docs));
+    uploads = kernels.uploads(List.of(ids, positions, targets, rows, docs));
     hostIds = ids;
   }
 
@@ -33,8 +36,9 @@ final class BatchInputs implements AutoCloseable {
     hostIds = rows(ids, host.get(0), batch.tokens());
     Tensor hostPositions = rows(positions, host.get(1), batch.tokens());
     Tensor hostTargets = rows(targets, host.get(2), batch.tokens());
-    Tensor hostDocs = rows(docs, host.get(3), batch.documents() + 1L);
-    batch.writeTo(hostIds, hostPositions, hostTargets, hostDocs);
+    Tensor hostRows = rows(rows, host.get(3), batch.validTargets());
+    Tensor hostDocs = rows(docs, host.get(4), batch.documents() + 1L);
+    batch.writeTo(hostIds, hostPositions, hostTargets, hostRows, hostDocs);
     uploads.send();
   }
 
@@ -50,6 +54,11 @@ final class BatchInputs implements AutoCloseable {
 
   Tensor targets() {
     return targets;
+  }
+
+  /** Numbers of the rows whose target counts. */
+  Tensor rows() {
+    return rows;
   }
 
   Tensor docs() {

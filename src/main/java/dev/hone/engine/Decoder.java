@@ -84,7 +84,7 @@ public final class Decoder implements AutoCloseable {
     StepShape step = new StepShape(compute, true, this.chunk, 1, positions);
     Plan.Memory memory = plan(device, spec, tuning, step, borrowed == null).allocate(device, arena);
     kernels = ModelWeights.withWorkspace(device, memory);
-    parameters = borrowed == null ? new Parameters(memory, arena, spec, tuning, step.moments()) : null;
+    parameters = borrowed == null ? new Parameters(kernels, memory, arena, spec, tuning, step.moments()) : null;
     weights =
         borrowed == null
             ? new ModelWeights(kernels, source, spec, tuning, storage, memory, parameters, arena)

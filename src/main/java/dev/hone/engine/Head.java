@@ -16,15 +16,16 @@ record Head(Tensor whole, Slabs slabs, Tensor gradient) {
 
   /** See {@link Kernels#crossEntropy}. */
   void crossEntropy(
-      Kernels kernels, ModelSpec spec, Tensor loss, Tensor dh, Tensor scratch, Tensor h, Tensor targets,
+      Kernels kernels, ModelSpec spec, Tensor loss, Tensor dh, Tensor scratch, Tensor h, Tensor targets, Tensor rows,
       float inverseCount, float labelSmoothing) {
     if (slabs == null) {
       kernels.crossEntropy(
-          loss, dh, dh == null ? null : gradient, scratch, h, whole, targets, inverseCount, spec.logitScale(),
+          loss, dh, dh == null ? null : gradient, scratch, h, whole, targets, rows, inverseCount, spec.logitScale(),
           spec.finalSoftcap(), labelSmoothing);
     } else {
       kernels.crossEntropy(
-          loss, dh, scratch, h, slabs, targets, inverseCount, spec.logitScale(), spec.finalSoftcap(), labelSmoothing);
+          loss, dh, scratch, h, slabs, targets, rows, inverseCount, spec.logitScale(), spec.finalSoftcap(),
+          labelSmoothing);
     }
   }
 

@@ -41,10 +41,12 @@ public final class Model implements AutoCloseable {
   private boolean lossIsNew = true;
   private final Tensor crossEntropyScratch;
   private final int lowestTrained;
-  private final Scalars scalars = new Scalars();
-  private final Replays training;
+  private long dropoutSeed;
+  private final Replays forward;
+  private final Replays backward;
   private final Replays evaluating;
-  private final Runnable trainingPass = this::trainingPass;
+  private final Runnable forwardPass = this::forwardPass;
+  private final Runnable backwardPass = this::backwardPass;
   private final Runnable evaluatingPass = this::evaluatingPass;
   private final Layout layout;
   private final ActivationOffload offload;
@@ -113,7 +115,7 @@ public final class Model implements AutoCloseable {
     Plan.Memory memory = allocate(device);
     offload.bind(memory);
     kernels = ModelWeights.withWorkspace(device, memory);
-    parameters = new Parameters(memory, arena, spec, tuning, step.moments());
+    parameters = new Parameters(kernels, memory, arena, spec, tuning, step.moments());
     WeightSource placed = blobs == null ? source : new ArenaBase(kernels, blobs, spec, layout, memory, arena);
     weights = new ModelWeights(kernels, placed, spec, tuning, storage, memory, parameters, arena);
     pass = new Pass(kernels, spec, weights, memory, arena);
@@ -132,7 +134,8 @@ public final class Model implements AutoCloseable {
     returning = offload.backward(lowestTrained);
     String moved =
         layout.activations().offloads() ? "activations travel to the host and back beside them" : weights.hindrance;
-    training = kernels.replays("training", moved);
+    forward = kernels.replays("training forward", moved);
+    backward = kernels.replays("training backward", moved);
     evaluating = kernels.replays("evaluating", moved);
   }
 
@@ -201,15 +204,15 @@ public final class Model implements AutoCloseable {
    * Begins forward and backward of one micro-batch, which a device goes on with by itself; gradients are added to.
    *
    * @param inverseCount 1 / valid targets of the whole optimiser step, by which the gradients are scaled
-   * @param dropoutSeed sets this micro-batch's dropout apart
+   * @param seed sets this micro-batch's dropout apart
    * @param labelSmoothing epsilon, 0 none
    */
-  public void begin(MicroBatch batch, float inverseCount, long dropoutSeed, float labelSmoothing) {
+  public void begin(MicroBatch batch, float inverseCount, long seed, float labelSmoothing) {
     load(batch);
-    scalars.inverseCount = inverseCount;
-    scalars.dropoutSeed = dropoutSeed;
-    scalars.labelSmoothing = labelSmoothing;
-    training.run(batch.tokens(), batch.documents(), trainingPass);
+    dropoutSeed = seed;
+    forward.run(batch.tokens(), batch.documents(), forwardPass);
+    crossEntropy(pass.scratch().d, inverseCount, labelSmoothing);
+    backward.run(batch.tokens(), batch.documents(), backwardPass);
   }
 
   /** The sum of the cross-entropy over the valid targets, without dropout, smoothing or gradients. */
@@ -222,6 +225,7 @@ public final class Model implements AutoCloseable {
   public void beginEvaluation(MicroBatch batch) {
     load(batch);
     evaluating.run(batch.tokens(), batch.documents(), evaluatingPass);
+    crossEntropy(null, 0, 0);
   }
 
   /** The sum of the cross-entropy over the valid targets of what was begun since this was last asked; waits for it. */
@@ -230,17 +234,13 @@ public final class Model implements AutoCloseable {
     return loss.toDouble();
   }
 
-  /** What of a micro-batch its ops take by value. */
-  private static final class Scalars {
-    private float inverseCount;
-    private long dropoutSeed;
-    private float labelSmoothing;
+  private void forwardPass() {
+    pass.forward(attentionSteps, true, dropoutSeed, leaving);
+    pass.finalNorm();
   }
 
-  private void trainingPass() {
-    long dropoutSeed = scalars.dropoutSeed;
-    pass.forward(attentionSteps, true, dropoutSeed, leaving);
-    crossEntropy(pass.scratch().d, scalars.inverseCount, scalars.labelSmoothing);
+  /** From the gradient of the final norm's output on. */
+  private void backwardPass() {
     pass.finalNormBackward();
     for (int layer = spec.layers() - 1; layer >= Math.max(lowestTrained, 0); layer--) {
       weights.walk.before(layer);
@@ -258,12 +258,14 @@ public final class Model implements AutoCloseable {
 
   private void evaluatingPass() {
     pass.forward(attentionSteps, false, 0, LayerWalk.NONE);
-    crossEntropy(null, 0, 0);
+    pass.finalNorm();
   }
 
+  /** Between the passes that may be replayed: its ops' sizes depend on how many rows are labelled, each time anew. */
   private void crossEntropy(Tensor dh, float inverseCount, float labelSmoothing) {
     weights.head.crossEntropy(
-        kernels, spec, loss, dh, crossEntropyScratch, pass.finalNorm(), inputs.targets(), inverseCount, labelSmoothing);
+        kernels, spec, loss, dh, crossEntropyScratch, pass.scratch().normed, inputs.targets(), inputs.rows(),
+        inverseCount, labelSmoothing);
   }
 
   private void load(MicroBatch batch) {
@@ -317,7 +319,8 @@ public final class Model implements AutoCloseable {
 
   @Override
   public void close() {
-    training.close();
+    forward.close();
+    backward.close();
     evaluating.close();
     inputs.close();
     pass.close();

@@ -7,6 +7,7 @@ import dev.hone.model.ParameterShape;
 import dev.hone.model.Tuning;
 import dev.hone.plan.ParameterGroup;
 import dev.hone.plan.Plan;
+import dev.hone.plan.TrainingPlan;
 import dev.hone.tensor.DType;
 import dev.hone.tensor.Tensor;
 import java.lang.foreign.Arena;
@@ -48,15 +49,13 @@ public final class Parameters {
   private final Tensor sum;
   private final HostStep hostStep;
 
-  Parameters(Plan.Memory memory, Arena arena, ModelSpec spec, Tuning tuning, Moments moments) {
+  Parameters(Kernels kernels, Plan.Memory memory, Arena arena, ModelSpec spec, Tuning tuning, Moments moments) {
     this.moments = moments;
     sum = memory.tensor("sum");
     ParameterShape.trained(spec, tuning).forEach(shape -> byName.put(shape.name(), null)); // fixes the order
     List<ParameterGroup> layouts = ParameterGroup.of(spec, tuning, moments);
     hostStep =
-        memory.hasHost("host.values")
-            ? new HostStep(memory, layouts.stream().mapToLong(ParameterGroup::elements).max().orElseThrow())
-            : null;
+        memory.hasHost(TrainingPlan.HOST_CHUNKS) ? new HostStep(kernels, TrainingPlan.hostChunk(layouts)) : null;
     for (ParameterGroup layout : layouts) {
       Group group =
           new Group(

@@ -112,6 +112,11 @@ public interface Kernels extends AutoCloseable {
    */
   HostStash hostStash(List<Long> setBytes, long spareBytes);
 
+  /** A way to the host and back for as many f32 tensors at a time, each of so many elements at most. */
+  default RoundTrips roundTrips(int tensors, long elements) {
+    return new RoundTrips.InPlace();
+  }
+
   /** out (M,C) = scale * table[ids]; ids (M) i32; table (V,C). */
   void embeddingForward(Tensor out, Tensor ids, Tensor table, float scale);
 
@@ -177,10 +182,11 @@ public interface Kernels extends AutoCloseable {
   /**
    * loss (1) f64 += the sum over targets != -100 of the label-smoothed negative log-likelihood of h u^T; dh (M,C) = its gradient
    * times invCount, nullable for evaluation; du (V,C) f32 += likewise, nullable when u is frozen. targets (M) i32 are already
-   * shifted.
+   * shifted. rows (N) i32, rising, are those whose target is not -100, for no other is computed: a device cannot wait to be
+   * told their number by the targets; the CPU looks there and takes null as well.
    */
   void crossEntropy(
-      Tensor loss, Tensor dh, Tensor du, Tensor scratch, Tensor h, Tensor u, Tensor targets,
+      Tensor loss, Tensor dh, Tensor du, Tensor scratch, Tensor h, Tensor u, Tensor targets, Tensor rows,
       float invCount, float logitScale, float softcap, float labelSmoothing);
 
   /** Bytes of scratch that the loss over slabs wants for M tokens. */
@@ -190,7 +196,7 @@ public interface Kernels extends AutoCloseable {
 
   /** The same loss and dh with a frozen u that comes in slabs of its rows, for devices that {@link #blobStream} is for. */
   default void crossEntropy(
-      Tensor loss, Tensor dh, Tensor scratch, Tensor h, Slabs u, Tensor targets,
+      Tensor loss, Tensor dh, Tensor scratch, Tensor h, Slabs u, Tensor targets, Tensor rows,
       float invCount, float logitScale, float softcap, float labelSmoothing) {
     throw new UnsupportedOperationException("the CPU reads the head where it is mapped");
   }

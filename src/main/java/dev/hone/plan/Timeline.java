@@ -20,8 +20,8 @@ import java.util.List;
  * </pre>
  *
  * A step of the optimiser on the device is left out, being short. One on the host is counted in full for each micro-batch, though it may
- * come once in many: gradients and values travel, and the host reads and writes 28 bytes a parameter at {@value #HOST_RATE} bytes a
- * second, which two memory channels reach.
+ * come once in many: gradients and values travel while the host reads and writes 28 bytes a parameter at {@value #HOST_RATE} bytes a
+ * second, which two memory channels reach; the slower of the two counts.
  */
 public final class Timeline {
   private static final double HOST_RATE = 1e10;
@@ -119,7 +119,7 @@ public final class Timeline {
             layer, travelling[layer],
             (passes + layerFlops + adapterGradients() + 2.5 * attentionFlops) / card.achieved());
       }
-      return kernels + (layout.optimizer() ? 0 : trained * (8 / card.linkRate() + 28 / HOST_RATE));
+      return kernels + (layout.optimizer() ? 0 : trained * Math.max(8 / card.linkRate(), 28 / HOST_RATE));
     }
 
     /** Seconds of the layers' forward alone: where streaming shows first. */

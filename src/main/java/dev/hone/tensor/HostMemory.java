@@ -27,8 +27,8 @@ final class HostMemory implements MemorySpace {
   }
 
   @Override
-  public void zero(MemorySegment target) {
-    target.fill((byte) 0);
+  public void zero(MemorySegment target, long bytes) {
+    target.asSlice(0, bytes).fill((byte) 0);
   }
 
   @Override

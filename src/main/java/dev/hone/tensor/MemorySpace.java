@@ -24,6 +24,6 @@ public interface MemorySpace {
   /** The f64 at the start of {@code source}; takes no memory. */
   double readDouble(MemorySegment source);
 
-  /** Sets every byte to 0. */
-  void zero(MemorySegment target);
+  /** Sets the first {@code bytes} of {@code target} to 0. */
+  void zero(MemorySegment target, long bytes);
 }

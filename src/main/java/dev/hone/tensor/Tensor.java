@@ -188,6 +188,19 @@ public final class Tensor {
     return this;
   }
 
+  /** As {@link #reshape(long...)} of a matrix; allocates nothing where it was one before. */
+  public Tensor reshape(long rows, long columns) {
+    if (shape.length != 2) {
+      return reshape(new long[] {rows, columns});
+    }
+    requireRoom(Math.multiplyExact(rows, columns));
+    shape[0] = rows;
+    shape[1] = columns;
+    descriptor.setAtIndex(ValueLayout.JAVA_LONG, SHAPE / 8, rows);
+    descriptor.setAtIndex(ValueLayout.JAVA_LONG, SHAPE / 8 + 1, columns);
+    return this;
+  }
+
   private void requireRoom(long elements) {
     if (elements < 0 || dtype.bytes(elements) > data.byteSize()) {
       throw new IllegalArgumentException(name + ": " + elements + " elements of " + dtype + " in " + data.byteSize() + " bytes");
@@ -267,7 +280,7 @@ public final class Tensor {
   }
 
   public void zero() {
-    memory.zero(data.asSlice(0, bytes()));
+    memory.zero(data, bytes());
   }
 
   /**
@@ -280,15 +293,6 @@ public final class Tensor {
       throw new IllegalArgumentException(this + ": copy of " + source + " in " + source.memory);
     }
     memory.write(data, source.data.asSlice(0, bytes()));
-    return this;
-  }
-
-  /** Copies the elements of a tensor of the same dtype and size, of any memory, into this one on the host. */
-  public Tensor copyFromDevice(Tensor source) {
-    if (source.dtype != dtype || source.elements() != elements() || memory != MemorySpace.HOST) {
-      throw new IllegalArgumentException(this + ": copy of " + source + " in " + source.memory);
-    }
-    source.memory.read(data.asSlice(0, bytes()), source.data);
     return this;
   }
 

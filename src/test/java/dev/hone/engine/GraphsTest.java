@@ -119,11 +119,12 @@ class GraphsTest {
         Result replayed = run(kernels, recompute);
         assertThat(replayed.losses).isEqualTo(launched.losses);
         assertThat(replayed.values).usingRecursiveComparison().isEqualTo(launched.values);
-        // Three shapes, of 4, 3 and 3 training steps and as many evaluations; seven tokens. Each launches its first.
-        assertThat(replayed.graphs).isEqualTo(2 * (3 + 2 + 2) + 6);
+        // Three shapes, of 4, 3 and 3 training steps - a graph before the loss and one after it - and as many
+        // evaluations; seven tokens. Each launches its first.
+        assertThat(replayed.graphs).isEqualTo(3 * (3 + 2 + 2) + 6);
         assertThat(replayed.launches).as("kernels").isEqualTo(launched.launches);
-        assertThat(replayed.remarks).anyMatch(r -> r.startsWith("training, 20 tokens: a graph of"))
-            .anyMatch(r -> r.startsWith("training, 20 tokens in 2 documents: a graph of"))
+        assertThat(replayed.remarks).anyMatch(r -> r.startsWith("training forward, 20 tokens: a graph of"))
+            .anyMatch(r -> r.startsWith("training backward, 20 tokens in 2 documents: a graph of"))
             .anyMatch(r -> r.startsWith("evaluating, 33 tokens: a graph of"))
             .anyMatch(r -> r.startsWith("decoding, 1 token: a graph of"));
       }

@@ -115,7 +115,7 @@ class CrossEntropyTest {
 
   private static void run(
       KernelCase f, Tensor loss, Tensor dh, Tensor du, Tensor scratch, Tensor h, Tensor u, Tensor targets, Settings s) {
-    f.kernels.crossEntropy(loss, dh, du, scratch, h, u, targets, s.invCount, s.logitScale, s.softcap, s.smoothing);
+    f.kernels.crossEntropy(loss, dh, du, scratch, h, u, targets, null, s.invCount, s.logitScale, s.softcap, s.smoothing);
   }
 
   private static double furthest(double[] a, double[] b) {

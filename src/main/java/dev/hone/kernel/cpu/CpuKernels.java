@@ -107,11 +107,14 @@ public final class CpuKernels implements Kernels {
     return "CPU, " + threads() + (threads() == 1 ? " thread, " : " threads, ") + isa();
   }
 
+  /** The machine's, or less where a control group of Linux holds this process to less. */
   @Override
   public long memoryBytes() {
-    return ManagementFactory.getOperatingSystemMXBean() instanceof com.sun.management.OperatingSystemMXBean system
-        ? system.getTotalMemorySize()
-        : Long.MAX_VALUE;
+    long machine =
+        ManagementFactory.getOperatingSystemMXBean() instanceof com.sun.management.OperatingSystemMXBean system
+            ? system.getTotalMemorySize()
+            : Long.MAX_VALUE;
+    return Math.min(machine, ControlGroup.ofThisProcess().memoryLimit());
   }
 
   @Override
@@ -405,7 +408,8 @@ public final class CpuKernels implements Kernels {
 
   @Override
   public void crossEntropy(
-      Tensor loss, Tensor dh, Tensor du, Tensor scratch, Tensor h, Tensor u, Tensor targets, float invCount, float logitScale, float softcap, float labelSmoothing) {
+      Tensor loss, Tensor dh, Tensor du, Tensor scratch, Tensor h, Tensor u, Tensor targets, Tensor rows,
+      float invCount, float logitScale, float softcap, float labelSmoothing) {
     int status;
     try {
       status = (int) HoneH.CROSS_ENTROPY.invokeExact(

@@ -5,7 +5,8 @@ import dev.hone.tensor.DType;
 import dev.hone.tensor.Tensor;
 
 /**
- * Checks of arguments, with the words of libhone: op, tensor, got and want. Nothing is launched before all have passed.
+ * Checks of arguments, with the words of libhone: op, tensor, got and want. Nothing is launched before all have passed,
+ * and nothing is allocated when they pass.
  */
 final class Args {
   /** HONE_BAD_ARGUMENT and HONE_UNSUPPORTED of hone.h. */
@@ -68,6 +69,30 @@ final class Args {
     }
   }
 
+  /** Numbers of at most {@code all} rows. */
+  static void rows(String op, Tensor tensor, long all) {
+    vector(op, tensor, DType.I32, ANY);
+    if (tensor.shape(0) > all) {
+      throw bad(op + ": " + tensor + ", want at most " + all + " rows");
+    }
+  }
+
+  /** Scratch of at least so many bytes. */
+  static void atLeast(String op, Tensor scratch, long bytes) {
+    dtype(op, scratch, DType.U8);
+    if (scratch.bytes() < bytes) {
+      throw bad(op + ": " + scratch + ", want " + bytes + " bytes");
+    }
+  }
+
+  /** Of an optimiser, counted from 1. */
+  static void step(String op, long step) {
+    if (step < 1) {
+      throw bad(op + ": step " + step + ", want 1 or more");
+    }
+  }
+
+  /** For ops outside a step: the words are put together even where nothing is wrong. */
   static void require(boolean good, String op, String what) {
     if (!good) {
       throw bad(op + ": " + what);

@@ -72,7 +72,9 @@ final class AttentionOps {
     Args.heads(op, kCache, stage.compute(), Args.ANY, Args.ANY, dim);
     Args.heads(op, vCache, stage.compute(), kCache.shape(0), kCache.shape(1), dim);
     groups(op, q, kCache);
-    Args.require(start >= 0 && start + m <= kCache.shape(0), op, m + " tokens after " + start + " in " + kCache);
+    if (start < 0 || start + m > kCache.shape(0)) {
+      throw Args.bad(op + ": " + m + " tokens after " + start + " in " + kCache);
+    }
     Launcher launch = stage.begin("attention_decode").tensor(o).tensor(q).tensor(kCache).tensor(vCache).count(start);
     shape(launch, q, kCache, attention);
     launch.blocks(m, q.shape(1));
@@ -86,12 +88,18 @@ final class AttentionOps {
     Args.heads(op, v, stage.compute(), m, k.shape(1), dim);
     Args.heads(op, o, stage.compute(), m, q.shape(1), dim);
     groups(op, q, k);
-    Args.require(attention.window() >= 0, op, "window " + attention.window() + ", want 0 or more");
+    if (attention.window() < 0) {
+      throw Args.bad(op + ": window " + attention.window() + ", want 0 or more");
+    }
   }
 
   private static void groups(String op, Tensor q, Tensor k) {
-    Args.require(q.shape(1) % k.shape(1) == 0, op, q + " with " + k + ": heads are no multiple of key heads");
-    Args.require(q.shape(2) % 2 == 0 && q.shape(2) <= 256, op, q + ": want an even head dim up to 256");
+    if (q.shape(1) % k.shape(1) != 0) {
+      throw Args.bad(op + ": " + q + " with " + k + ": heads are no multiple of key heads");
+    }
+    if (q.shape(2) % 2 != 0 || q.shape(2) > 256) {
+      throw Args.bad(op + ": " + q + ": want an even head dim up to 256");
+    }
   }
 
   private Tensor segments(String op, Tensor docs, long tokens) {

@@ -52,7 +52,7 @@ final class Conversions {
   }
 
   void cast(Tensor out, Tensor in) {
-    Args.require(out.elements() == in.elements(), "cast", in + " to " + out);
+    Args.elements("cast", in, in.dtype(), out.elements());
     if (in.dtype().isQuantised()) {
       Args.dtype("cast", out, stage.compute());
       Args.require(in.rank() == 2, "cast", in + ", want (N,K)");
@@ -67,17 +67,9 @@ final class Conversions {
     long outAt = out.dtype().bytes(outFirst);
     long inAt = in.dtype().bytes(inFirst);
     if (out.dtype() == DType.F32 && in.dtype() == DType.F32) {
-      copy(out.data().address() + outAt, in.data().address() + inAt, out.dtype().bytes(n));
+      stage.copy(out.data().address() + outAt, in.data().address() + inAt, out.dtype().bytes(n));
     } else {
       stage.begin(castOp(in.dtype(), out.dtype()), out.dtype()).tensor(out, outAt).tensor(in, inAt).count(n).flat(n);
-    }
-  }
-
-  private void copy(long target, long source, long bytes) {
-    CudaDevice device = stage.device();
-    Tape tape = device.tape();
-    if (tape == null || tape.other(Tape.COPY, target, source, bytes)) {
-      device.use().copy(target, source, bytes, device.stream());
     }
   }
 
@@ -99,8 +91,9 @@ final class Conversions {
     Args.matrix(op, in, in.dtype(), Args.ANY, Args.ANY);
     Args.matrix(op, out, out.dtype(), Args.ANY, in.shape(1));
     long rows = Math.min(out.shape(0) - outRow, in.shape(0) - inRow);
-    Args.require(
-        outRow >= 0 && inRow >= 0 && rows > 0, op, "row " + inRow + " of " + in + " to row " + outRow + " of " + out);
+    if (outRow < 0 || inRow < 0 || rows <= 0) {
+      throw Args.bad(op + ": row " + inRow + " of " + in + " to row " + outRow + " of " + out);
+    }
     long columns = in.shape(1);
     cast(out, outRow * columns, in, inRow * columns, rows * columns);
   }

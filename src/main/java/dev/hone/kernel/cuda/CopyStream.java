@@ -22,6 +22,7 @@ final class CopyStream implements BlobStream {
   private final List<Tensor> slots;
   private final MemorySegment stream;
   private final MemorySegment ring;
+  private final MemorySegment[] halves;
   private final long half;
   private final MemorySegment[] travelled = new MemorySegment[2];
   private final List<MemorySegment> ready = new ArrayList<>();
@@ -34,6 +35,7 @@ final class CopyStream implements BlobStream {
     Driver driver = device.use();
     half = ringBytes / 2;
     ring = driver.allocatePinned(2 * half);
+    halves = new MemorySegment[] {ring.asSlice(0, half), ring.asSlice(half, half)};
     stream = driver.createStream();
     for (int i = 0; i < 2; i++) {
       travelled[i] = recorded(driver);
@@ -63,7 +65,7 @@ final class CopyStream implements BlobStream {
     driver.waitFor(stream, released.get(slot));
     for (long at = 0; at < bytes; at += half) {
       long part = Math.min(half, bytes - at);
-      MemorySegment here = ring.asSlice(next * half, part);
+      MemorySegment here = halves[next];
       driver.synchronizeEvent(travelled[next]);
       MemorySegment.copy(blob.data(), at, here, 0, part);
       driver.copyIn(target.data().address() + at, here, part, stream);

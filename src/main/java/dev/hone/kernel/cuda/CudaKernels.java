@@ -10,6 +10,7 @@ import dev.hone.kernel.BlobStream;
 import dev.hone.kernel.HostStash;
 import dev.hone.kernel.Kernels;
 import dev.hone.kernel.Replays;
+import dev.hone.kernel.RoundTrips;
 import dev.hone.kernel.Slabs;
 import dev.hone.kernel.Uploads;
 import dev.hone.tensor.DType;
@@ -203,6 +204,11 @@ public final class CudaKernels implements Kernels {
   }
 
   @Override
+  public RoundTrips roundTrips(int tensors, long elements) {
+    return new PinnedRoundTrips(stage.device(), tensors, elements);
+  }
+
+  @Override
   public void embeddingForward(Tensor out, Tensor ids, Tensor table, float scale) {
     String op = "embedding_forward";
     Args.matrix(op, table, stage.compute(), Args.ANY, Args.ANY);
@@ -286,7 +292,9 @@ public final class CudaKernels implements Kernels {
     Args.matrix(op, sin, DType.F32, cos.shape(0), cos.shape(1));
     Args.vector(op, positions, DType.I32, x.shape(0));
     long half = cos.shape(1);
-    Args.require(2 * half <= x.shape(2), op, cos + " turns more dims than " + x + " has");
+    if (2 * half > x.shape(2)) {
+      throw Args.bad(op + ": " + cos + " turns more dims than " + x + " has");
+    }
     stage.begin(op).tensor(x).tensor(cos).tensor(sin).tensor(positions).dim(x.shape(0)).dim(x.shape(1)).dim(x.shape(2))
         .dim(half).flat(x.shape(0) * x.shape(1) * half);
   }
@@ -353,7 +361,7 @@ public final class CudaKernels implements Kernels {
 
   @Override
   public long crossEntropyScratchBytes(long tokens, long hidden, long vocab, DType compute) {
-    return CrossEntropyOp.scratchBytes(tokens, vocab);
+    return CrossEntropyOp.scratchBytes(tokens, hidden, vocab);
   }
 
   /**
@@ -362,15 +370,15 @@ public final class CudaKernels implements Kernels {
    * @param whole false: the head comes in slabs
    */
   public static long crossEntropyScratchOf(long tokens, long hidden, long vocab, boolean whole) {
-    return whole ? CrossEntropyOp.scratchBytes(tokens, vocab)
+    return whole ? CrossEntropyOp.scratchBytes(tokens, hidden, vocab)
         : SlabCrossEntropyOp.scratchBytes(tokens, hidden, Slabs.rows(vocab, DType.BF16.bytes(hidden)));
   }
 
   @Override
   public void crossEntropy(
-      Tensor loss, Tensor dh, Tensor du, Tensor scratch, Tensor h, Tensor u, Tensor targets,
+      Tensor loss, Tensor dh, Tensor du, Tensor scratch, Tensor h, Tensor u, Tensor targets, Tensor rows,
       float invCount, float logitScale, float softcap, float labelSmoothing) {
-    crossEntropy.run(loss, dh, du, scratch, h, u, targets, invCount, logitScale, softcap, labelSmoothing);
+    crossEntropy.run(loss, dh, du, scratch, h, u, targets, rows, invCount, logitScale, softcap, labelSmoothing);
   }
 
   @Override
@@ -380,9 +388,9 @@ public final class CudaKernels implements Kernels {
 
   @Override
   public void crossEntropy(
-      Tensor loss, Tensor dh, Tensor scratch, Tensor h, Slabs u, Tensor targets,
+      Tensor loss, Tensor dh, Tensor scratch, Tensor h, Slabs u, Tensor targets, Tensor rows,
       float invCount, float logitScale, float softcap, float labelSmoothing) {
-    slabCrossEntropy.run(loss, dh, scratch, h, u, targets, invCount, logitScale, softcap, labelSmoothing);
+    slabCrossEntropy.run(loss, dh, scratch, h, u, targets, rows, invCount, logitScale, softcap, labelSmoothing);
   }
 
   @Override
@@ -409,7 +417,7 @@ public final class CudaKernels implements Kernels {
     Args.elements(op, m, DType.F32, n);
     Args.elements(op, v, DType.F32, n);
     Args.elements(op, grad, DType.F32, n);
-    Args.require(step >= 1, op, "step " + step + ", want 1 or more");
+    Args.step(op, step);
     stage.begin("adamw_f32", DType.F32).tensor(p).tensor(m).tensor(v).tensor(grad).count(n).real(lr).real(beta1)
         .real(beta2).real(eps).real(weightDecay).real(gradScale).real(correction(beta1, step))
         .real(correction(beta2, step)).flat(n);
@@ -428,7 +436,7 @@ public final class CudaKernels implements Kernels {
     Args.elements(op, mAbsmax, DType.F32, blocks);
     Args.elements(op, vAbsmax, DType.F32, blocks);
     Args.elements(op, grad, DType.F32, n);
-    Args.require(step >= 1, op, "step " + step + ", want 1 or more");
+    Args.step(op, step);
     stage.begin("adamw_8bit", DType.F32).tensor(p).tensor(m).tensor(v).tensor(mAbsmax).tensor(vAbsmax).tensor(grad)
         .tensor(stage.fixed().signed()).tensor(stage.fixed().unsigned()).count(n).real(lr).real(beta1).real(beta2)
         .real(eps).real(weightDecay).real(gradScale).real(correction(beta1, step)).real(correction(beta2, step))

@@ -100,11 +100,12 @@ final class CudaMemory implements MemorySpace {
   }
 
   @Override
-  public void zero(MemorySegment target) {
+  public void zero(MemorySegment target, long bytes) {
+    requireInside(target, bytes);
     Tape tape = device.tape();
-    boolean begins = tape == null || tape.other(Tape.ZERO, target.address(), target.byteSize(), 0);
-    if (begins && target.byteSize() > 0) {
-      device.use().zero(target.address(), target.byteSize(), device.stream());
+    boolean begins = tape == null || tape.other(Tape.ZERO, target.address(), bytes, 0);
+    if (begins && bytes > 0) {
+      device.use().zero(target.address(), bytes, device.stream());
     }
   }
 

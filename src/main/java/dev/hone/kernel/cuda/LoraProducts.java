@@ -70,7 +70,9 @@ final class LoraProducts {
     Args.matrix(op, b, DType.F32, Args.ANY, a.shape(0));
     Args.matrix(op, y, stage.compute(), x.shape(0), b.shape(0));
     Args.matrix(op, u, stage.compute(), x.shape(0), a.shape(0));
-    Args.require(dropout >= 0 && dropout < 1, op, "dropout " + dropout + ", want 0 <= dropout < 1");
+    if (!(dropout >= 0 && dropout < 1)) {
+      throw Args.bad(op + ": dropout " + dropout + ", want 0 <= dropout < 1");
+    }
   }
 
   /** u (M,R) = alpha d(x) a^T; a (R,K), or (K,R) when transposed. */

@@ -71,7 +71,8 @@ record Manifest(List<Entry> entries, Files files) {
 
     /** As {@link #constant}, or {@code otherwise} where the manifest is silent. */
     int constant(String name, int otherwise) {
-      return consts.getOrDefault(name, otherwise);
+      Integer value = consts.get(name); // getOrDefault would box the other value
+      return value == null ? otherwise : value;
     }
   }
 

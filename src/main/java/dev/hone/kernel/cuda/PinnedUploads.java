@@ -58,7 +58,10 @@ final class PinnedUploads implements Uploads {
     List<Tensor> hosts = sets.get(set);
     for (int i = 0; i < hosts.size(); i++) {
       Tensor host = hosts.get(i);
-      driver.copyIn(targets.get(i).data().address(), host.data(), host.bytes(), device.stream());
+      long bytes = host.bytes();
+      if (bytes > 0) {
+        driver.copyIn(targets.get(i).data().address(), host.data(), bytes, device.stream());
+      }
     }
     driver.record(left[set], device.stream());
   }

@@ -47,7 +47,9 @@ final class Products {
       Args.vector(op, bias, DType.F32, n);
     }
     if (wide) {
-      Args.require(!w.dtype().isQuantised(), op, w + " with f32 output: not on a card");
+      if (w.dtype().isQuantised()) {
+        throw Args.bad(op + ": " + w + " with f32 output: not on a card");
+      }
       for (long row = 0; row < m; row += GEMV_ROWS) {
         gemv("linear_gemv_f32", y, row, x, w, bias, Math.min(GEMV_ROWS, m - row), accumulate);
       }
@@ -143,9 +145,10 @@ final class Products {
       return launch.tensor(quant.absmax());
     }
     boolean nested = quant.isDouble();
-    Args.require(
-        quant.block() == 64 && (!nested || quant.nestedBlock() == 256), "nf4",
-        w + " in blocks of " + quant.block() + " and " + quant.nestedBlock() + ", want 64 and 256");
+    if (quant.block() != 64 || nested && quant.nestedBlock() != 256) {
+      throw Args.bad(
+          "nf4: " + w + " in blocks of " + quant.block() + " and " + quant.nestedBlock() + ", want 64 and 256");
+    }
     return launch.tensor(nested ? null : quant.absmax()).tensor(nested ? quant.absmax() : null)
         .tensor(nested ? quant.nestedCode() : null).tensor(nested ? quant.nestedAbsmax() : null)
         .real(quant.nestedOffset()).tensor(quant.code());

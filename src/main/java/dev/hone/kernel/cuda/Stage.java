@@ -48,6 +48,14 @@ record Stage(CudaDevice device, Tensor workspace, Fixed fixed) {
     return device.program().launcher().begin(device.program().op(op, dtype));
   }
 
+  /** Begins a copy inside the card. */
+  void copy(long target, long source, long bytes) {
+    Tape tape = device.tape();
+    if (tape == null || tape.other(Tape.COPY, target, source, bytes)) {
+      device.use().copy(target, source, bytes, device.stream());
+    }
+  }
+
   Op op(String name) {
     return device.program().op(name);
   }

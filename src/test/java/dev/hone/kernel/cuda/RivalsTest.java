@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.within;
 
+import com.sun.management.ThreadMXBean;
 import dev.hone.config.Rivalry;
 import dev.hone.config.UserError;
 import dev.hone.kernel.cuda.redist.CublasLt;
@@ -13,6 +14,7 @@ import dev.hone.tensor.DType;
 import dev.hone.tensor.Tensor;
 import dev.hone.testing.StandIn;
 import java.lang.foreign.Arena;
+import java.lang.management.ManagementFactory;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
@@ -134,6 +136,46 @@ class RivalsTest {
     try (CudaKernels card = open(Rivalry.AUTO, withCublasLt())) {
       Products.by(card);
       assertThat(card.remarks()).hasSize(2).allMatch(line -> line.contains("(remembered; cuda_products overrules)"));
+    }
+  }
+
+  /** Batches differ in their rows from step to step, and a loss in its labelled ones. */
+  @Test
+  void otherRowsOfKnownWorkTakeNoMemoryToMeasure() {
+    try (Arena arena = Arena.ofShared(); CudaKernels card = open(Rivalry.AUTO, withCublasLt())) {
+      Tensor x = matrix(card, arena, "x", M, K, 1);
+      Tensor w = matrix(card, arena, "w", N, K, 2);
+      Tensor y = matrix(card, arena, "y", M, N, 3);
+      card.linearForward(y, x, w, null, false);
+      long before = StandIn.counter("allocations");
+      card.linearForward(y.rows(M - 3), x.rows(M - 3), w, null, false);
+      card.synchronize();
+      assertThat(StandIn.counter("allocations")).isEqualTo(before);
+      assertThat(card.remarks()).hasSize(1);
+    }
+  }
+
+  @Test
+  void aProductOfCublasLtAllocatesNothingOnTheHeap() {
+    boolean counts = ManagementFactory.getThreadMXBean() instanceof ThreadMXBean bean
+        && bean.isThreadAllocatedMemorySupported();
+    Assumptions.assumeTrue(counts, "skipped: this JVM does not count a thread's allocations");
+    ThreadMXBean meter = (ThreadMXBean) ManagementFactory.getThreadMXBean();
+    Rivalry rivalry = new Rivalry(Rivalry.Use.ALWAYS, Rivalry.Use.NEVER);
+    try (Arena arena = Arena.ofShared(); CudaKernels card = open(rivalry, withCublasLt())) {
+      Tensor x = matrix(card, arena, "x", M, K, 1);
+      Tensor w = matrix(card, arena, "w", N, K, 2);
+      Tensor y = matrix(card, arena, "y", M, N, 3);
+      long least = Long.MAX_VALUE;
+      for (int i = 0; i < 30; i++) {
+        long before = meter.getCurrentThreadAllocatedBytes();
+        for (int product = 0; product < 100; product++) {
+          card.linearForward(y, x, w, null, false);
+        }
+        least = Math.min(least, meter.getCurrentThreadAllocatedBytes() - before);
+      }
+      System.out.printf("100 products of cuBLASLt: %d bytes%n", least);
+      assertThat(least).as("of 100 products").isLessThan(100);
     }
   }
 

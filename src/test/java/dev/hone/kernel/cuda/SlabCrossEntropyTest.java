@@ -13,6 +13,8 @@ import java.lang.foreign.Arena;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
+import java.util.stream.IntStream;
+import org.assertj.core.data.Offset;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -79,12 +81,19 @@ class SlabCrossEntropyTest {
       Tensor h = Tensor.allocate(kernels.memory(), arena, "h", compute, s.m, s.c).copyFrom(hHost);
       Tensor u = Tensor.allocate(kernels.memory(), arena, "u", compute, s.v, s.c).copyFrom(uHost);
       Tensor targets = Tensor.allocate(kernels.memory(), arena, "targets", DType.I32, s.m).set(labels);
+      int[] labelled = IntStream.range(0, s.m).filter(i -> labels[i] != IGNORED).toArray();
+      Tensor rows = Tensor.allocate(kernels.memory(), arena, "rows", DType.I32, s.m);
+      rows.rows(labelled.length).set(labelled);
+      Tensor everyRow = Tensor.allocate(kernels.memory(), arena, "rows", DType.I32, s.m);
+      everyRow.set(IntStream.range(0, s.m).toArray());
       float inverse = 1f / s.m;
 
       Tensor scratch = Tensor.allocate(
           kernels.memory(), arena, "scratch", DType.U8, kernels.crossEntropyScratchBytes(s.m, s.c, s.v, compute));
       Result whole = result(kernels, arena, s, compute, (loss, dh) -> kernels.crossEntropy(
-          loss, dh, null, scratch, h, u, targets, inverse, s.scale, s.softcap, s.smoothing));
+          loss, dh, null, scratch, h, u, targets, rows, inverse, s.scale, s.softcap, s.smoothing));
+      Result every = result(kernels, arena, s, compute, (loss, dh) -> kernels.crossEntropy(
+          loss, dh, null, scratch, h, u, targets, everyRow, inverse, s.scale, s.softcap, s.smoothing));
 
       List<Tensor> slots = new ArrayList<>();
       for (int slot = 0; slot < 2; slot++) {
@@ -98,11 +107,13 @@ class SlabCrossEntropyTest {
             kernels.memory(), arena, "scratch", DType.U8,
             kernels.slabCrossEntropyScratchBytes(s.m, s.c, slabs.slabRows()));
         slabbed = result(kernels, arena, s, compute, (loss, dh) -> kernels.crossEntropy(
-            loss, dh, slabScratch, h, slabs, targets, inverse, s.scale, s.softcap, s.smoothing));
+            loss, dh, slabScratch, h, slabs, targets, rows, inverse, s.scale, s.softcap, s.smoothing));
       }
       assertThat(slabbed.loss).isEqualTo(whole.loss).isEqualTo(slabbed.evaluated);
       assertThat(slabbed.evaluated).isEqualTo(whole.evaluated);
-      assertThat(slabbed.dh).isEqualTo(whole.dh);
+      assertThat(slabbed.dh).isEqualTo(whole.dh).isEqualTo(every.dh);
+      // sums in f64, with the zeros of the rows without a label in other places
+      assertThat(every.loss).isCloseTo(whole.loss, Offset.offset(s.m * Math.ulp(whole.loss)));
       reference(host, arena, s, labels, hHost, uHost, slabbed);
     }
   }
@@ -117,17 +128,17 @@ class SlabCrossEntropyTest {
     Tensor scratch = Tensor.allocate(
         arena, "scratch", DType.U8, host.crossEntropyScratchBytes(s.m, s.c, s.v, DType.F32));
     Result want = result(host, arena, s, DType.F32, (loss, dh) -> host.crossEntropy(
-        loss, dh, null, scratch, h, u, targets, 1f / s.m, s.scale, s.softcap, s.smoothing));
+        loss, dh, null, scratch, h, u, targets, null, 1f / s.m, s.scale, s.softcap, s.smoothing));
     double unit = compute == DType.BF16 ? 0x1p-8 : 0x1p-11;
     // a logit of at most about 4 (and its scale) is off by half a unit in its place; both ends of lse - s_y are
-    assertThat(got.loss / s.m).isCloseTo(want.loss / s.m, org.assertj.core.data.Offset.offset(4 * s.scale * unit));
+    assertThat(got.loss / s.m).isCloseTo(want.loss / s.m, Offset.offset(4 * s.scale * unit));
     double largest = 0;
     for (float d : want.dh) {
       largest = Math.max(largest, Math.abs(d));
     }
     for (int i = 0; i < want.dh.length; i++) {
       assertThat((double) got.dh[i]).as("dh %d", i)
-          .isCloseTo(want.dh[i], org.assertj.core.data.Offset.offset(4 * s.scale * unit * largest));
+          .isCloseTo(want.dh[i], Offset.offset(4 * s.scale * unit * largest));
     }
   }
 
@@ -156,6 +167,7 @@ class SlabCrossEntropyTest {
       Tensor u = rounded(host, arena, "u", DType.BF16, random(new Random(1), s.v * s.c, 1), s.v, s.c);
       Tensor h = Tensor.allocate(kernels.memory(), arena, "h", DType.BF16, s.m, s.c);
       Tensor targets = Tensor.allocate(kernels.memory(), arena, "targets", DType.I32, s.m).set(0, 1, 40, -100, -7);
+      Tensor rows = Tensor.allocate(kernels.memory(), arena, "rows", DType.I32, 4).set(0, 1, 2, 4);
       List<Tensor> slots = List.of(
           Tensor.allocate(kernels.memory(), arena, "slot", DType.U8, 2L * 16 * s.c),
           Tensor.allocate(kernels.memory(), arena, "slot", DType.U8, 2L * 16 * s.c));
@@ -164,7 +176,7 @@ class SlabCrossEntropyTest {
         Tensor scratch = Tensor.allocate(
             kernels.memory(), arena, "scratch", DType.U8, kernels.slabCrossEntropyScratchBytes(s.m, s.c, 16));
         Tensor loss = Tensor.allocate(kernels.memory(), arena, "loss", DType.F64, 1);
-        kernels.crossEntropy(loss, null, scratch, h, slabs, targets, 1, 1, 0, 0);
+        kernels.crossEntropy(loss, null, scratch, h, slabs, targets, rows, 1, 1, 0, 0);
         assertThat(loss.toDouble()).isNaN();
       }
     }

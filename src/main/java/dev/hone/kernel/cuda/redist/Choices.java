@@ -92,6 +92,12 @@ public final class Choices {
     return measured.rival;
   }
 
+  /** Whether {@link #rivalWins} knows without measuring. */
+  public boolean isSettled(String work, String rival) {
+    String key = work + " " + rival;
+    return known.containsKey(key) || failed.contains(key);
+  }
+
   private void tell(String work, String rival, String setting, Measured measured, boolean remembered) {
     log.accept(String.format(
         Locale.ROOT, "%s: %s, %.1f us against %.1f us of %s (%s; %s overrules)", work,

@@ -115,21 +115,22 @@ public final class CublasLt implements AutoCloseable {
    * @throws NativeException when the library offers no algorithm for it, or refuses
    */
   public void run(DenseProduct product, long out, long in, long weight, MemorySegment stream) {
-    Plan plan = plan(product).orElseThrow(
-        () -> new NativeException(15, "cuBLASLt offers no algorithm for " + product.key()));
+    Plan plan = plan(product).orElse(null);
+    if (plan == null) {
+      throw new NativeException(15, "cuBLASLt offers no algorithm for " + product.key());
+    }
     MemorySegment beta = product.accumulate() ? one : zero;
-    MemorySegment a = MemorySegment.ofAddress(weight);
-    MemorySegment b = MemorySegment.ofAddress(in);
-    MemorySegment d = MemorySegment.ofAddress(out);
     int status;
     try {
       status = (int) calls.matmul.invokeExact(
-          handle, plan.operation, one, a, plan.a, b, plan.b, beta, d, plan.out, d, plan.out, plan.algorithm, workspace,
-          workspaceBytes, stream);
+          handle, plan.operation, one, weight, plan.a, in, plan.b, beta, out, plan.out, out, plan.out, plan.algorithm,
+          workspace, workspaceBytes, stream);
     } catch (Throwable t) {
       throw mismatch("cublasLtMatmul", t);
     }
-    require("cublasLtMatmul of " + product.key(), status);
+    if (status != 0) {
+      require("cublasLtMatmul of " + product.key(), status);
+    }
   }
 
   private Optional<Plan> plan(DenseProduct product) {

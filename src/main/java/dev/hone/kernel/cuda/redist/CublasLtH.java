@@ -72,11 +72,10 @@ final class CublasLtH {
         JAVA_INT,
         ADDRESS, ADDRESS);
     // handle, operation, alpha, A, its layout, B, its layout, beta, C, its layout, D, its layout, algorithm, workspace,
-    // bytes, stream
+    // bytes, stream; the matrices' device addresses as numbers, for which no segment is made
     matmul = function(
-        "cublasLtMatmul", JAVA_INT, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS,
-        ADDRESS,
-        ADDRESS, ADDRESS, ADDRESS, ADDRESS, JAVA_LONG, ADDRESS);
+        "cublasLtMatmul", JAVA_INT, ADDRESS, ADDRESS, ADDRESS, JAVA_LONG, ADDRESS, JAVA_LONG, ADDRESS, ADDRESS,
+        JAVA_LONG, ADDRESS, JAVA_LONG, ADDRESS, ADDRESS, ADDRESS, JAVA_LONG, ADDRESS);
   }
 
   private MethodHandle function(String name, MemoryLayout result, MemoryLayout... parameters) {
