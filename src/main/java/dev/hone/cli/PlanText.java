@@ -96,7 +96,7 @@ final class PlanText {
     Layout layout = choice.layout();
     root.putObject("placement").put("resident_layers", layout.residentLayers())
         .put("activations", layout.activations().name().toLowerCase(Locale.ROOT))
-        .put("offloaded_layers", plan.offloaded().size())
+        .put("offloaded_layers", plan.offloaded().size()).put("kept_layers", layout.keptLayers())
         .put("head", layout.head() ? "device" : "host").put("embedding", layout.embedding() ? "device" : "host")
         .put("optimizer", layout.optimizer() ? "device" : "host");
     buffers(root, plan);

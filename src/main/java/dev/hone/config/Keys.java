@@ -203,7 +203,7 @@ final class Keys {
   static final Key<String> ACTIVATION_PLACEMENT = honoured("activation_placement", Group.MACHINE,
       Kind.choice("auto", "keep", "recompute", "offload", "save_all"), "auto",
       "keep everything on the card; keep layer inputs and recompute; move the inputs to pinned host memory and recompute; or move"
-          + " everything there and recompute nothing");
+          + " everything there and recompute nothing (what it may not pin stays on the card where there is room)");
   static final Key<String> HEAD_PLACEMENT = honoured("head_placement", Group.MACHINE,
       Kind.choice("auto", "device", "host"), "auto", "host streams slabs of the head's rows through the chunked loss");
   static final Key<String> EMBEDDING_PLACEMENT = honoured("embedding_placement", Group.MACHINE,

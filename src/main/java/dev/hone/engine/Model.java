@@ -133,7 +133,7 @@ public final class Model implements AutoCloseable {
     leaving = offload.forward(lowestTrained);
     returning = offload.backward(lowestTrained);
     String moved =
-        layout.activations().offloads() ? "activations travel to the host and back beside them" : weights.hindrance;
+        !plan.offloaded().isEmpty() ? "activations travel to the host and back beside them" : weights.hindrance;
     forward = kernels.replays("training forward", moved);
     backward = kernels.replays("training backward", moved);
     evaluating = kernels.replays("evaluating", moved);

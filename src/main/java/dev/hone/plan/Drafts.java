@@ -13,7 +13,7 @@ import java.util.Map;
  * buffers, which depend on the step and on what becomes of activations and on nothing else of a placement.
  */
 final class Drafts {
-  private record Kept(Layout.Activations activations, int hostLayers) {}
+  private record Treatment(Layout.Activations activations, int hostLayers, int keptLayers) {}
 
   private final ModelSpec spec;
   private final Tuning tuning;
@@ -21,7 +21,7 @@ final class Drafts {
   private final Planner.Ops ops;
   private final Timeline timeline;
   private final Map<Moments, List<ParameterGroup>> groups = new EnumMap<>(Moments.class);
-  private final Map<Kept, Plan.Builder> walks = new HashMap<>();
+  private final Map<Treatment, Plan.Builder> walks = new HashMap<>();
   private StepShape walked;
 
   Drafts(ModelSpec spec, Tuning tuning, BlobBytes blobs, Planner.Ops ops, CardSpec card) {
@@ -49,6 +49,13 @@ final class Drafts {
       walked = step;
     }
     return walks.computeIfAbsent(
-        new Kept(layout.activations(), layout.hostLayers()), kept -> TrainingPlan.walk(spec, tuning, step, layout));
+        new Treatment(layout.activations(), layout.hostLayers(), layout.keptLayers()),
+        treatment -> TrainingPlan.walk(spec, tuning, step, layout));
+  }
+
+  /** Device memory for what one layer saves, its input among it; the largest layer's where they differ. */
+  long savedBytes(StepShape step) {
+    Layout all = new Layout(Layout.Weights.OUTSIDE, 0, Layout.Activations.SAVE_ALL, true, true, true);
+    return walk(all, step).offloaded().stream().mapToLong(Plan.Offloaded::bytes).max().orElse(Long.MAX_VALUE);
   }
 }

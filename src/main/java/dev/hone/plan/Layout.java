@@ -10,13 +10,15 @@ package dev.hone.plan;
  *     begins, stay
  * @param hostLayers layers, the first ones, whose activations go to the host where {@code activations} sends any there;
  *     what the others need is computed again from inputs that stay
+ * @param keptLayers of those others, so many below the last keep their activations as that one does. Only with
+ *     {@link Activations#SAVE_ALL}
  * @param head whether the head lies in the arena; else slabs of it pass through two slots. Only with {@link Weights#ARENA}
  * @param embedding whether the embedding lies in the arena; else its rows are gathered on the host. Only with {@link Weights#ARENA}
  * @param optimizer whether the optimiser's states lie in the arena; else they and its step are the host's
  */
 public record Layout(
-    Weights weights, int residentLayers, Activations activations, int hostLayers, boolean head, boolean embedding,
-    boolean optimizer) {
+    Weights weights, int residentLayers, Activations activations, int hostLayers, int keptLayers, boolean head,
+    boolean embedding, boolean optimizer) {
 
   /** A layer is computed from one slot while the next one's blob travels into another. */
   public static final int SLOTS = 2;
@@ -55,7 +57,7 @@ public record Layout(
   public Layout(
       Weights weights, int residentLayers, Activations activations, boolean head, boolean embedding,
       boolean optimizer) {
-    this(weights, residentLayers, activations, Integer.MAX_VALUE, head, embedding, optimizer);
+    this(weights, residentLayers, activations, Integer.MAX_VALUE, 0, head, embedding, optimizer);
   }
 
   /** Weights that the kernels reach by themselves, as on the CPU. */
@@ -64,27 +66,31 @@ public record Layout(
   }
 
   public Layout withResidentLayers(int layers) {
-    return new Layout(weights, layers, activations, hostLayers, head, embedding, optimizer);
+    return new Layout(weights, layers, activations, hostLayers, keptLayers, head, embedding, optimizer);
   }
 
   public Layout withActivations(Activations other) {
-    return new Layout(weights, residentLayers, other, hostLayers, head, embedding, optimizer);
+    return new Layout(weights, residentLayers, other, hostLayers, keptLayers, head, embedding, optimizer);
   }
 
   public Layout withHostLayers(int layers) {
-    return new Layout(weights, residentLayers, activations, layers, head, embedding, optimizer);
+    return new Layout(weights, residentLayers, activations, layers, keptLayers, head, embedding, optimizer);
+  }
+
+  public Layout withKeptLayers(int layers) {
+    return new Layout(weights, residentLayers, activations, hostLayers, layers, head, embedding, optimizer);
   }
 
   public Layout withHead(boolean device) {
-    return new Layout(weights, residentLayers, activations, hostLayers, device, embedding, optimizer);
+    return new Layout(weights, residentLayers, activations, hostLayers, keptLayers, device, embedding, optimizer);
   }
 
   public Layout withEmbedding(boolean device) {
-    return new Layout(weights, residentLayers, activations, hostLayers, head, device, optimizer);
+    return new Layout(weights, residentLayers, activations, hostLayers, keptLayers, head, device, optimizer);
   }
 
   public Layout withOptimizer(boolean device) {
-    return new Layout(weights, residentLayers, activations, hostLayers, head, embedding, device);
+    return new Layout(weights, residentLayers, activations, hostLayers, keptLayers, head, embedding, device);
   }
 
   /** The same on a device whose memory is the host's: what would move stays, since moving it would free nothing. */
@@ -101,7 +107,11 @@ public record Layout(
     if (layer == layers - 1) {
       return Activations.KEEP;
     }
-    return activations.offloads() && layer >= hostLayers ? Activations.RECOMPUTE : activations;
+    if (!activations.offloads() || layer < hostLayers) {
+      return activations;
+    }
+    boolean kept = activations == Activations.SAVE_ALL && layer >= layers - 1 - keptLayers;
+    return kept ? Activations.KEEP : Activations.RECOMPUTE;
   }
 
   /** Whether a layer's weights stay on the device, of a model with {@code layers}. */

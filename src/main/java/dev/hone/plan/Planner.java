@@ -146,24 +146,41 @@ public final class Planner {
     return layers == all.offloadedLayers() ? all : drafts.of(layout.withHostLayers(layers), step);
   }
 
+  /**
+   * Adds a layout with as many layers' activations on the host as it has room for; where everything saved goes there, also with as many
+   * kept on the device as it has room for. Those were to be computed again, or else need not travel.
+   */
+  private Draft add(Layout layout, StepShape step, List<Draft> all) {
+    Draft hosted = hosted(layout, step);
+    all.add(hosted);
+    if (layout.activations() == Activations.SAVE_ALL && hosted.mayFit(limits)) {
+      int below = spec.layers() - 1;
+      int kept = (int) Math.min(below - 1, (limits.arena() - hosted.arenaBytes()) / drafts.savedBytes(step));
+      if (kept > 0) {
+        int there = Math.min(hosted.offloadedLayers(), below - kept);
+        all.add(drafts.of(layout.withHostLayers(there).withKeptLayers(kept), step));
+      }
+    }
+    return hosted;
+  }
+
   /** The layout with all layers resident, and with as many as fit or are asked for. */
   private void residencies(Layout layout, StepShape step, List<Draft> all) {
     int layers = spec.layers();
     if (fixed.residentLayers().isPresent()) {
-      all.add(hosted(layout.withResidentLayers(Math.min(layers, fixed.residentLayers().getAsInt())), step));
+      add(layout.withResidentLayers(Math.min(layers, fixed.residentLayers().getAsInt())), step, all);
       return;
     }
     if (fixed.weights() != Placement.Weights.STREAMED) {
-      all.add(hosted(layout.withResidentLayers(layers), step));
+      add(layout.withResidentLayers(layers), step, all);
     }
     if (fixed.weights() != Placement.Weights.RESIDENT) {
-      Draft streamed = hosted(layout, step);
-      all.add(streamed);
+      Draft streamed = add(layout, step, all);
       if (fixed.weights() == Placement.Weights.AUTO && streamed.mayFit(limits)) {
         long room = limits.arena() - streamed.arenaBytes();
         int resident = (int) Math.min(layers - Layout.SLOTS, room / blobs.layer());
         if (resident > 0) {
-          all.add(hosted(layout.withResidentLayers(resident), step));
+          add(layout.withResidentLayers(resident), step, all);
         }
       }
     }
@@ -269,7 +286,7 @@ public final class Planner {
     others.add(now.withResidentLayers(now.residentLayers() == 0 ? spec.layers() : 0));
     for (Activations a : Activations.values()) {
       if (a != now.activations()) {
-        others.add(now.withActivations(a).withHostLayers(Integer.MAX_VALUE));
+        others.add(now.withActivations(a).withHostLayers(Integer.MAX_VALUE).withKeptLayers(0));
       }
     }
     others.add(now.withHead(!now.head()));
@@ -333,11 +350,15 @@ public final class Planner {
   private String activations(Choice choice) {
     String name = choice.layout().activations().name().toLowerCase(Locale.ROOT);
     int there = choice.plan().offloaded().size();
-    if (!choice.layout().activations().offloads() || there == spec.layers() - 1) {
+    int below = spec.layers() - 1;
+    if (!choice.layout().activations().offloads() || there == below) {
       return name;
     }
-    return name + " of the first " + there + " of " + spec.layers()
-        + " layers, as much as may be pinned; the others recompute";
+    int kept = Math.min(choice.layout().keptLayers(), below - there);
+    int again = below - there - kept;
+    return name + " of the first " + there + " of " + spec.layers() + " layers"
+        + (kept > 0 ? "; " + (kept + 1) + " keep theirs on the device" : ", as much as may be pinned")
+        + (again > 0 ? "; the others recompute" : "");
   }
 
   private static String because(boolean forced, String reason) {

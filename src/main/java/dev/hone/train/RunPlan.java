@@ -85,7 +85,7 @@ public final class RunPlan {
   public long graphBytes(Planner planner, Planner.Choice choice) {
     Layout layout = choice.layout();
     boolean decodes = !config.data().probeDatasets().isEmpty();
-    boolean travels = layout.weightsTravel(spec.layers()) || layout.activations().offloads() && !decodes;
+    boolean travels = layout.weightsTravel(spec.layers()) || !choice.plan().offloaded().isEmpty() && !decodes;
     boolean off = config.machine().device().rivalry().graphs() == Rivalry.Use.NEVER;
     return travels || off ? 0 : planner.graphBytes(choice);
   }

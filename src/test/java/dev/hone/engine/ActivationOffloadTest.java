@@ -164,10 +164,19 @@ class ActivationOffloadTest {
         assertSame(all, kept);
         assertThat(all.arena).as("device memory").isLessThan(kept.arena);
         assertSame(run(kernels, base, cache, lora, layout(Activations.SAVE_ALL, 2).withHostLayers(2)), kept);
+        for (int there = 0; there < 4; there++) {
+          Layout some = layout(Activations.SAVE_ALL, there).withHostLayers(there);
+          Result again = run(kernels, base, cache, lora, some);
+          Result mixed = run(kernels, base, cache, lora, some.withKeptLayers(1));
+          assertSame(mixed, kept);
+          assertThat(mixed.pinned).as("as many layers there").isEqualTo(again.pinned);
+          assertThat(mixed.arena).as("one more kept").isGreaterThanOrEqualTo(again.arena);
+        }
       }
       try (Kernels kernels = StandIn.open(EARLY)) {
         assertSame(run(kernels, base, cache, lora, layout(Activations.OFFLOAD, 0)), kept);
         assertSame(run(kernels, base, cache, lora, layout(Activations.SAVE_ALL, 0)), kept);
+        assertSame(run(kernels, base, cache, lora, layout(Activations.SAVE_ALL, 0).withHostLayers(2).withKeptLayers(1)), kept);
       }
     }
   }

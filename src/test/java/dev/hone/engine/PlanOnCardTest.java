@@ -73,7 +73,7 @@ class PlanOnCardTest {
   private static Layout layout(Random random, int layers) {
     return new Layout(
         Layout.Weights.ARENA, random.nextInt(layers + 1), pick(random, List.of(Layout.Activations.values())),
-        random.nextInt(layers + 1), random.nextBoolean(), random.nextBoolean(), random.nextBoolean());
+        random.nextInt(layers + 1), random.nextInt(layers), random.nextBoolean(), random.nextBoolean(), random.nextBoolean());
   }
 
   private static MicroBatch batch(Random random, StepShape step, int vocab) {

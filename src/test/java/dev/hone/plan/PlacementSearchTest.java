@@ -182,22 +182,39 @@ class PlacementSearchTest {
       int layers = run.spec().layers();
       Placement fixed = run.fixed;
       if (fixed.residentLayers().isPresent()) {
-        all.add(hosted(layout.withResidentLayers(Math.min(layers, fixed.residentLayers().getAsInt()))));
+        add(layout.withResidentLayers(Math.min(layers, fixed.residentLayers().getAsInt())), all);
         return;
       }
       if (fixed.weights() != Placement.Weights.STREAMED) {
-        all.add(hosted(layout.withResidentLayers(layers)));
+        add(layout.withResidentLayers(layers), all);
       }
       if (fixed.weights() == Placement.Weights.RESIDENT) {
         return;
       }
-      Planner.Choice streamed = hosted(layout);
-      all.add(streamed);
+      Planner.Choice streamed = add(layout, all);
       long room = run.limits.arena() - streamed.plan().arenaBytes();
       int resident = (int) Math.min(layers - Layout.SLOTS, room / run.blobs().layer());
       if (fixed.weights() == Placement.Weights.AUTO && resident > 0) {
-        all.add(hosted(layout.withResidentLayers(resident)));
+        add(layout.withResidentLayers(resident), all);
       }
+    }
+
+    /** Where everything saved goes to the host, also with as many layers' activations on the device as there is room for. */
+    private Planner.Choice add(Layout layout, List<Planner.Choice> all) {
+      Planner.Choice hosted = hosted(layout);
+      all.add(hosted);
+      long room = run.limits.arena() - hosted.plan().arenaBytes();
+      if (layout.activations() == Activations.SAVE_ALL && room > 0) {
+        int below = run.spec().layers() - 1;
+        Layout everything = new Layout(Layout.Weights.OUTSIDE, 0, Activations.SAVE_ALL, true, true, true);
+        long set = planner.choice(everything, run.step).plan().offloaded().stream().mapToLong(Plan.Offloaded::bytes).max().orElseThrow();
+        int kept = (int) Math.min(below - 1, room / set);
+        if (kept > 0) {
+          int there = Math.min(hosted.plan().offloaded().size(), below - kept);
+          all.add(planner.choice(layout.withHostLayers(there).withKeptLayers(kept), run.step));
+        }
+      }
+      return hosted;
     }
 
     /** With one layer's activations less on the host, until the host has room for them. */

@@ -205,7 +205,10 @@ class PlanTest {
     return plan.buffers().stream().filter(b -> b.name().equals(name)).findFirst().orElseThrow();
   }
 
-  /** With less pinned memory than all layers want the first ones save, the others recompute; more of it is never slower. */
+  /**
+   * With less pinned memory than all layers want the first ones save there, those below the last keep theirs on the device as far as it
+   * has room, and the others recompute; more pinned memory is never slower.
+   */
   @Test
   void asManyLayersSaveAsMayBePinned() {
     CardSpec card = CardSpec.named("rtx-4060-8gb").orElseThrow();
@@ -213,18 +216,49 @@ class PlanTest {
         Placement.Weights.AUTO, OptionalInt.empty(), Placement.Activations.SAVE_ALL, Placement.Where.AUTO,
         Placement.Where.AUTO, Placement.Where.AUTO, OptionalLong.empty(), OptionalLong.empty(), OptionalLong.empty());
     double before = 0;
-    int layers = -1;
+    int again = 31;
     for (long pinned : new long[] {GIB / 2, GIB, 2 * GIB, 4 * GIB, 8 * GIB}) {
-      Planner.Choice choice = planner("llama-2-7b", card, 8 * GIB, pinned, saving).require(sequence(2048), "run.yaml");
+      Planner planner = planner("llama-2-7b", card, 5 * GIB / 2, pinned, saving);
+      Planner.Choice choice = planner.require(sequence(2048), "run.yaml");
       assertThat(choice.plan().hostBytes(true)).isLessThanOrEqualTo(pinned);
-      assertThat(choice.plan().offloaded()).hasSizeGreaterThan(layers);
       assertThat(choice.tokensPerSecond()).isGreaterThan(before);
+      int there = choice.plan().offloaded().size();
+      int kept = choice.layout().keptLayers();
+      assertThat(31 - there - kept).isLessThan(again);
+      again = 31 - there - kept;
       before = choice.tokensPerSecond();
-      layers = choice.plan().offloaded().size();
       System.out.printf(
-          "%d MiB pinned: %d layers save, %.0f tokens/s%n", choice.plan().hostBytes(true) >> 20, layers, before);
+          "%d MiB pinned: %d layers save there, %d here, %d recompute, %.0f tokens/s%n", choice.plan().hostBytes(true) >> 20, there,
+          kept + 1, again, before);
+      Layout without = choice.layout().withKeptLayers(0);
+      assertThat(choice.tokensPerSecond()).isGreaterThanOrEqualTo(planner.choice(without, sequence(2048)).tokensPerSecond());
+      if (again > 0) {
+        assertThat(kept).isPositive();
+        String reason = planner.reasons(choice).get(1);
+        assertThat(reason).startsWith(
+            "activations: save_all of the first " + there + " of 32 layers; " + (kept + 1) + " keep theirs on the device; the others");
+      }
     }
-    assertThat(layers).isEqualTo(31);
+    assertThat(again).isZero();
+  }
+
+  /** A layer that keeps its activations on the device takes just those; between two that do, nothing is computed again. */
+  @Test
+  void layersBelowTheLastKeepTheirs() {
+    Planner planner = planner("llama-2-7b", CardSpec.named("h100").orElseThrow(), 80 * GIB, Placement.AUTO);
+    Layout some = new Layout(Layout.Weights.OUTSIDE, 0, Activations.SAVE_ALL, true, true, true).withHostLayers(10);
+    Plan none = planner.choice(some, sequence(512)).plan();
+    Plan five = planner.choice(some.withKeptLayers(5), sequence(512)).plan();
+    long set = none.offloaded().getFirst().bytes();
+    long input = 2L * 512 * spec("llama-2-7b").hidden();
+    assertThat(five.arenaBytes() - none.arenaBytes()).isBetween(4 * (set - input), 5 * (set - input));
+    assertThat(five.hostBytes(true)).isEqualTo(none.hostBytes(true));
+    for (int layer = 0; layer < 32; layer++) {
+      Activations expected = layer < 10 ? Activations.SAVE_ALL : layer < 26 ? Activations.RECOMPUTE : Activations.KEEP;
+      assertThat(some.withKeptLayers(5).activations(layer, 32)).as("layer " + layer).isEqualTo(expected);
+    }
+    assertThat(some.withKeptLayers(30).activations(9, 32)).isEqualTo(Activations.SAVE_ALL);
+    assertThat(some.withActivations(Activations.OFFLOAD).withKeptLayers(5).activations(28, 32)).isEqualTo(Activations.RECOMPUTE);
   }
 
   /** Saving costs no time where a layer's set travels faster than the layer runs; elsewhere the link sets the pace. */
