@@ -24,9 +24,15 @@ def linear_gemv(driver, entry):
       for skew in SKEWS:
         (x, xv), (w, wv) = t.normal(rng, (M, K)), t.normal(rng, (N, K))
         bias = rng.standard_normal(N).astype(np.float32) if M % 2 else None
-        got = driver.launch(entry, rows_grid(entry, N), skew, y=outputs(t, entry, M, N), x=x, w=w, bias=bias, M=M, N=N,
-                            K=K)
-        yield f"{M}x{N}x{K}+{skew}", product_share(t, entry, got["y"], xv, wv, 0 if bias is None else bias)
+        for accumulate in (0, 1):
+          y, old = outputs(t, entry, M, N), np.zeros((M, N))
+          if accumulate:
+            y, old = t.normal(rng, (M, N))
+            y = old.astype(np.float32) if entry["op"] == "linear_gemv_f32" else y
+          got = driver.launch(entry, rows_grid(entry, N), skew, y=y, x=x, w=w, bias=bias, M=M, N=N, K=K,
+                              accumulate=accumulate)
+          yield (f"{M}x{N}x{K}+{skew} accumulate {accumulate}",
+                 product_share(t, entry, got["y"], xv, wv, old + (0 if bias is None else bias)))
 
 
 def gemv_nf4(driver, entry):
@@ -39,7 +45,7 @@ def gemv_nf4(driver, entry):
           x, xv = t.normal(rng, (M, K))
           bias = rng.standard_normal(N).astype(np.float32)
           got = driver.launch(entry, rows_grid(entry, N), skew, y=outputs(t, entry, M, N), x=x, bias=bias, M=M, N=N,
-                              K=K, **w.arguments())
+                              K=K, accumulate=0, **w.arguments())
           yield (f"{M}x{N}x{K} nested {nested}+{skew}",
                  product_share(t, entry, got["y"], xv, t.wide(w.decoded(t.name)), bias))
 
@@ -53,7 +59,7 @@ def gemv_int8(driver, entry):
         x, xv = t.normal(rng, (M, K))
         bias = rng.standard_normal(N).astype(np.float32)
         got = driver.launch(entry, rows_grid(entry, N), skew, y=outputs(t, entry, M, N), x=x, codes=w.codes,
-                            scale=w.scale, bias=bias, M=M, N=N, K=K)
+                            scale=w.scale, bias=bias, M=M, N=N, K=K, accumulate=0)
         yield f"{M}x{N}x{K}+{skew}", product_share(t, entry, got["y"], xv, t.wide(w.decoded(t.name)), bias)
 
 

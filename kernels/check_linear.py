@@ -37,16 +37,17 @@ def tiles(entry, M, N):
 def forward(driver, entry):
   rng = np.random.default_rng(1)
   for M, N, K in SHAPES:
-    for ldy, biased in ((N, True), (N + 8, False)):
+    for ldy, biased, accumulate in ((N, True, 0), (N + 8, False, 0), (N, False, 1), (N + 8, True, 1)):
       if not fits(entry, N=N, K=K, ldy=ldy):
         continue
       (x, xv), (w, wv) = matrix(rng, M, K), matrix(rng, N, K)
       bias = rng.standard_normal(N).astype(np.float32) if biased else None
-      exact = xv @ wv.T + (bias if biased else 0)
-      naive = rounded(rounded(xv @ wv.T) + (bias if biased else 0))
-      y = driver.launch(entry, tiles(entry, M, N), y=np.full((M, ldy), NAN), x=x, w=w, bias=bias, M=M, N=N, K=K,
-                        ldy=ldy)["y"]
-      yield f"y {M}x{N}x{K}", *compare(wide(y[:, :N]), exact, naive, 2)
+      y, old = matrix(rng, M, N, ldy) if accumulate else (np.full((M, ldy), NAN), 0)
+      exact = xv @ wv.T + (bias if biased else 0) + old
+      naive = rounded(rounded(rounded(xv @ wv.T) + (bias if biased else 0)) + old)
+      y = driver.launch(entry, tiles(entry, M, N), y=y, x=x, w=w, bias=bias, M=M, N=N, K=K, ldy=ldy,
+                        accumulate=accumulate)["y"]
+      yield f"y {M}x{N}x{K} accumulate {accumulate}", *compare(wide(y[:, :N]), exact, naive, 2)
       yield f"gap {M}x{N}x{K}", *gap_kept(y, N)
 
 

@@ -71,10 +71,13 @@ def up(driver, entry):
     if not fits(entry, ldb=ldb, ldy=ldy, ldu=ldu):
       continue
     product = np.float32(0.75) * (uv @ bv.T) * keep(M, N, p)
+    accumulate = int(transposed or p > 0)
+    if not accumulate:
+      y[:, :N], yv = NAN, np.zeros((M, N))
     grid = (-(-M // entry["consts"]["BM"]) * -(-N // entry["consts"]["BN"]),)
     got = driver.launch(entry, grid, y=y, u=u, b=b, M=M, N=N, R=R, ldy=ldy, ldu=ldu, ldb=ldb, alpha=0.75,
-                        transposed=transposed, dropout=p, seed=SEED)["y"]
-    case = f"{M}x{N} R={R} transposed={transposed} dropout={p}"
+                        transposed=transposed, accumulate=accumulate, dropout=p, seed=SEED)["y"]
+    case = f"{M}x{N} R={R} transposed={transposed} accumulate={accumulate} dropout={p}"
     yield f"y {case}", *compare(wide(got[:, :N]), yv + product, rounded(yv + rounded(product)), 2)
     yield f"mask {case}", float(((got != y)[:, :N] & ~keep(M, N, p)).any()), 0.0
     yield f"gap {case}", *gap_kept(got, N)

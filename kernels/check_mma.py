@@ -136,15 +136,16 @@ def check_linear(device, random):
         x, w, dy = (f16(random.standard_normal(shape)) for shape in ((M, K), (N, K), (M, N)))
         bias = random.standard_normal(N).astype(np.float32)
         for entry in device.of("linear_fwd"):
-            for ldy, shift in ((N, None), (N + 5, bias), (ceil_div(N, 8) * 8 + 16, bias)):
+            for ldy, shift, accumulate in ((N, None, 0), (N + 5, bias, 0), (ceil_div(N, 8) * 8 + 16, bias, 1)):
                 y, read = device.output(np.full((M, ldy), 3, np.float16))
+                old = 3 if accumulate else 0
                 add = 0 if shift is None else shift
                 device.launch(entry, tiles(entry, M, N), y, device.put(x), device.put(w),
-                              0 if shift is None else device.put(shift), M, N, K, ldy)
+                              0 if shift is None else device.put(shift), M, N, K, ldy, accumulate)
                 got = read()
                 assert (got[:, N:] == 3).all(), "wrote beyond N"
-                compare(f"{entry['entry']} M{M} N{N} K{K} ldy{ldy} bias {shift is not None}", got[:, :N],
-                        wide(x) @ wide(w).T + add, product(x, w.T) + f16(add), 2)
+                compare(f"{entry['entry']} M{M} N{N} K{K} ldy{ldy} bias {shift is not None} accumulate {accumulate}",
+                        got[:, :N], wide(x) @ wide(w).T + add + old, product(x, w.T) + f16(add) + f16(old), 2)
         for entry in device.of("linear_bwd_input"):
             for accumulate, pad in ((0, 0), (1, 0), (1, 3), (0, 8)):
                 old = f16(random.standard_normal((M, K + pad)))
@@ -164,7 +165,8 @@ def check_linear(device, random):
     entry = device.of("linear_fwd")[0]
     big = f16(np.full((1, 16), 200))
     y, read = device.output(f16(np.zeros((1, 16))))
-    device.launch(entry, tiles(entry, 1, 16), y, device.put(big), device.put(np.repeat(big, 16, 0)), 0, 1, 16, 16, 16)
+    device.launch(entry, tiles(entry, 1, 16), y, device.put(big), device.put(np.repeat(big, 16, 0)), 0, 1, 16, 16,
+                  16, 0)
     compare("linear_fwd overflow gives infinity", np.isposinf(read()).sum(), 16, 16, 2)
 
 
@@ -224,12 +226,12 @@ def check_lora(device, random):
                 padded_u[:, :R] = u
                 address, ldb = stored(device, b, transposed, pad)
                 device.launch(entry, tiles(entry, M, N), y, device.put(padded_u), address, M, N, R, N + pad, R + pad,
-                              ldb, alpha, transposed, dropout, seed)
-                got = read()
+                              ldb, alpha, transposed, transposed, dropout, seed)
+                got, before = read(), old[:, :N] * f16(transposed)  # the transposed one accumulates, as dx does
                 assert (got[:, N:] == old[:, N:]).all(), "wrote beyond N"
                 compare(f"{entry['entry']} {what} transposed {transposed}", got[:, :N],
-                        wide(old[:, :N]) + alpha * keep_y * (wide(u) @ b.T.astype(float)),
-                        old[:, :N] + f16(alpha * keep_y * product(u, f16(b).T)), 2)
+                        wide(before) + alpha * keep_y * (wide(u) @ b.T.astype(float)),
+                        before + f16(alpha * keep_y * product(u, f16(b).T)), 2)
         e = f16(random.standard_normal((M, R + pad)))
         for entry in rank_entries(device, "lora_grad", R):
             for rows in (M, 24, 13):

@@ -24,13 +24,9 @@ def rmsnorm_forward(driver, entry):
                               rstd=np.full(rows, np.nan, np.float32), **arguments)
           # the sum in f32 over C / lanes terms in a row: at most 16 here, then a tree; root and quotient
           yield f"rstd {rows}x{C} offset {offset}+{skew}", share(got["rstd"], r[:, 0], 16 * F32)
-          # two roundings to T with offset 0, one otherwise; the first may fall the other way, by one more unit
-          allowed = t.unit * (1 if offset else 3.01) + 20 * F32
+          allowed = t.unit + 20 * F32  # one rounding to T
           exact = v * r * (w.astype(np.float64) + offset)
           yield f"y {rows}x{C} offset {offset}+{skew}", share(t.wide(got["y"]), exact, allowed, t.step)
-          if not offset:  # the order of the roundings: all but near-ties agree with it
-            ordered = t.bits(t.rounded(v * r) * w)
-            yield f"order {rows}x{C}+{skew}", (ordered != got["y"]).mean() / 0.01
           again = driver.launch(entry, rows_grid(entry, rows), skew, y="x", rstd=np.zeros(rows, np.float32),
                                 **arguments)
           yield f"y = x {rows}x{C} offset {offset}+{skew}", same(again["x"], got["y"])

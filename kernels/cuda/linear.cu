@@ -2,6 +2,7 @@
  * Products with a frozen weight, f16 on the tensor cores of Turing (sm_75).
  *
  * Forward.   y[m,n] = sum_k x[m,k] w[n,k] + bias[n]                                          linear_fwd
+ *            overwrites, or with `accumulate` adds to what is there: the branch of an adapter.
  * Backward.  y is linear in x: dy_mn/dx_mk = w[n,k], so dx[m,k] = sum_n dy[m,n] w[n,k]       linear_bwd_input
  *            w is frozen: no dW. dx overwrites, or with `accumulate` adds to what is there (several linears read one
  *            x). w's tile is the forward's, read across: no transposed copy of w.
@@ -11,7 +12,7 @@
  * Shapes.    x (M,K)  w (N,K)  sums (M,K) f32  bias (N) f32 or null  y (M,N), rows ldy apart.  dy (M,N) lddy, w ldw, dx (M,K) lddx.
  *            Any M, N, K: edges are zeros. Rows of whole aligned 16 bytes are read and written so, others by element.
  * Memory.    a tile BM x BN reads (BM + BN) K elements and writes BM BN; shared 2 (BM + BN) BK elements.
- * Rounding.  products of f16 summed in f32, bias and the old dx added in f32, rounded once; beyond 65504 infinite.
+ * Rounding.  products of f16 summed in f32, bias and an old value added in f32, rounded once; beyond 65504 infinite.
  * Mirrors.   src/main/c/linear.c - kernels/triton/linear.py (sm_80)
  */
 // tiers: sm_75
@@ -29,57 +30,17 @@
 using namespace hone;
 
 template <class T, class PRODUCT>
-__device__ __forceinline__ void write_result(const Result<T> &y, const PRODUCT &product, const float *bias,
-                                             bool accumulate) {
-  const int g = threadIdx.x % WARP / 4, t = threadIdx.x & 3;
+__device__ __forceinline__ void write_result(const Result<T> &y, const PRODUCT &product, bool accumulate) {
 #pragma unroll
   for (int j = 0; j < PRODUCT::NT; j += 4) {
-    int col = product.first_col + CHUNK * j;
-    float shift[8];
-#pragma unroll
-    for (int e = 0; e < 8; e++) {
-      int at = col + CHUNK * (e / 2) + 2 * t + e % 2;
-      shift[e] = bias && at < y.cols ? bias[at] : 0;
-    }
 #pragma unroll
     for (int i = 0; i < 2 * PRODUCT::MT; i++) {
       float value[8];
 #pragma unroll
-      for (int e = 0; e < 8; e++) value[e] = product.sum[i / 2][j + e / 2][i % 2 * 2 + e % 2] + shift[e];
-      y.write(product.first_row + 8 * i + g, col, value, accumulate);
+      for (int e = 0; e < 8; e++) value[e] = product.sum[i / 2][j + e / 2][i % 2 * 2 + e % 2];
+      y.write(product.first_row + 8 * i + threadIdx.x % WARP / 4, product.first_col + CHUNK * j, value, accumulate);
     }
   }
-}
-
-/*
- * T           f16
- * BM, BN, BK  tile of y and depth of a stage
- * WM, WN      warps along M and N
- */
-template <class T, int BM, int BN, int BK, int WM, int WN>
-__device__ __forceinline__ void linear_fwd(T *y, const T *x, const T *w, const float *bias, int M, int N, int K,
-                                           int ldy) {
-  using Tiles = Product<T, BM, BN, BK, WM, WN>;
-  __shared__ typename Tiles::Shared shared;
-  const TilePlace at(blockIdx.x, M, N, BM, BN);
-  Tiles product;
-  product.run(shared, Matrix<T>(x, K, M, K).from(at.row, 0), Matrix<T>(w, K, N, K).from(at.col, 0), K, M - at.row);
-  const Result<T> out(y + (int64_t)at.row * ldy + at.col, ldy, M - at.row, N - at.col);
-  write_result(out, product, bias ? bias + at.col : bias, false);
-}
-
-/* The same with tiles over (M, K) and N as the depth. */
-template <class T, int BM, int BN, int BK, int WM, int WN>
-__device__ __forceinline__ void linear_bwd_input(T *dx, const T *dy, const T *w, int M, int N, int K, int lddy,
-                                                 int lddx, int ldw, int accumulate) {
-  using Tiles = Product<T, BM, BN, BK, WM, WN, 1, false, true>;
-  __shared__ typename Tiles::Shared shared;
-  const TilePlace at(blockIdx.x, M, K, BM, BN);
-  Tiles product;
-  product.run(shared, Matrix<T>(dy, lddy, M, N).from(at.row, 0), Matrix<T>(w, ldw, N, K).from(0, at.col), N,
-              M - at.row);
-  const Result<T> out(dx + (int64_t)at.row * lddx + at.col, lddx, M - at.row, K - at.col);
-  write_result<T>(out, product, nullptr, accumulate != 0);
 }
 
 /* Visits the lane's sums: visit(row, column, sum) for what lies inside `rows` x `cols` of the tile. */
@@ -99,6 +60,41 @@ __device__ __forceinline__ void each_sum(PRODUCT &product, int rows, int cols, V
   }
 }
 
+/*
+ * T           f16
+ * BM, BN, BK  tile of y and depth of a stage
+ * WM, WN      warps along M and N
+ */
+template <class T, int BM, int BN, int BK, int WM, int WN>
+__device__ __forceinline__ void linear_fwd(T *y, const T *x, const T *w, const float *bias, int M, int N, int K,
+                                           int ldy, int accumulate) {
+  using Tiles = Product<T, BM, BN, BK, WM, WN>;
+  __shared__ typename Tiles::Shared shared;
+  const TilePlace at(blockIdx.x, M, N, BM, BN);
+  Tiles product;
+  if (bias) { /* first: behind the product it would want registers beside the old values of y */
+    bias += at.col;
+    each_sum(product, M - at.row, N - at.col, [=](int, int col, float &sum) { sum = bias[col]; });
+  }
+  product.run(shared, Matrix<T>(x, K, M, K).from(at.row, 0), Matrix<T>(w, K, N, K).from(at.col, 0), K, M - at.row);
+  const Result<T> out(y + (int64_t)at.row * ldy + at.col, ldy, M - at.row, N - at.col);
+  write_result(out, product, accumulate != 0);
+}
+
+/* The same with tiles over (M, K) and N as the depth. */
+template <class T, int BM, int BN, int BK, int WM, int WN>
+__device__ __forceinline__ void linear_bwd_input(T *dx, const T *dy, const T *w, int M, int N, int K, int lddy,
+                                                 int lddx, int ldw, int accumulate) {
+  using Tiles = Product<T, BM, BN, BK, WM, WN, 1, false, true>;
+  __shared__ typename Tiles::Shared shared;
+  const TilePlace at(blockIdx.x, M, K, BM, BN);
+  Tiles product;
+  product.run(shared, Matrix<T>(dy, lddy, M, N).from(at.row, 0), Matrix<T>(w, ldw, N, K).from(0, at.col), N,
+              M - at.row);
+  const Result<T> out(dx + (int64_t)at.row * lddx + at.col, lddx, M - at.row, K - at.col);
+  write_result(out, product, accumulate != 0);
+}
+
 /* dx over slabs of w's rows; everything is packed. */
 template <class T, int BM, int BN, int BK, int WM, int WN>
 __device__ __forceinline__ void linear_bwd_slab(T *dx, float *sums, const T *dy, const T *w, int M, int N, int K,
@@ -113,7 +109,7 @@ __device__ __forceinline__ void linear_bwd_slab(T *dx, float *sums, const T *dy,
   }
   product.run(shared, Matrix<T>(dy, N, M, N).from(at.row, 0), Matrix<T>(w, K, N, K).from(0, at.col), N, M - at.row);
   if (end != 0) {
-    write_result<T>(Result<T>(dx + (int64_t)at.row * K + at.col, K, M - at.row, K - at.col), product, nullptr, false);
+    write_result(Result<T>(dx + (int64_t)at.row * K + at.col, K, M - at.row, K - at.col), product, false);
   } else {
     each_sum(product, M - at.row, K - at.col, [=](int row, int col, float &sum) { tile[(int64_t)row * K + col] = sum; });
   }
@@ -122,8 +118,8 @@ __device__ __forceinline__ void linear_bwd_slab(T *dx, float *sums, const T *dy,
 /* Two blocks of 256 threads share a multiprocessor's 64 Ki registers, or more of the small ones. */
 #define HONE_LINEAR(BM, BN, BK, WM, WN, BLOCKS)                                                                        \
   extern "C" __global__ void __launch_bounds__(WM *WN *WARP, BLOCKS) hone_linear_fwd_f16_t##BM##x##BN##x##BK(          \
-      __half *y, const __half *x, const __half *w, const float *bias, int M, int N, int K, int ldy) {                  \
-    linear_fwd<__half, BM, BN, BK, WM, WN>(y, x, w, bias, M, N, K, ldy);                                               \
+      __half *y, const __half *x, const __half *w, const float *bias, int M, int N, int K, int ldy, int accumulate) {  \
+    linear_fwd<__half, BM, BN, BK, WM, WN>(y, x, w, bias, M, N, K, ldy, accumulate);                                   \
   }                                                                                                                    \
   extern "C" __global__ void __launch_bounds__(WM *WN *WARP, BLOCKS) hone_linear_bwd_input_f16_t##BM##x##BN##x##BK(    \
       __half *dx, const __half *dy, const __half *w, int M, int N, int K, int lddy, int lddx, int ldw,                 \

@@ -1,20 +1,21 @@
 /*
- * The three skinny products of LoRA, y += s (d(x) A^T) B^T, f16 on the tensor cores of Turing (sm_75).
+ * The three skinny products of LoRA, s (d(x) A^T) B^T, f16 on the tensor cores of Turing (sm_75).
  *
  * Forward.   d[m,k] = keep[m,k] x[m,k] / (1-p),   keep[m,k] = uniform(seed, m K + k) >= p
  *            u = d(x) A^T                         lora_down  alpha = 1/(1-p)
- *            y += s u B^T                         lora_up    alpha = s, no dropout
+ *            y = s u B^T                          lora_up    alpha = s, no dropout; the frozen product is added to it
  * Backward.  y = s u B^T, so e := dL/du = s dy B, which is lora_down of dy by B transposed (alpha = s, no dropout),
  *            and dB = s dy^T u, which is lora_grad of (u, dy): part (R,N), added up and transposed by lora_reduce.
  *            u = d A^T, so dA = e^T d: lora_grad of (e, x) with dropout;  dL/dd = e A, and d is linear in x:
  *            dx += keep / (1-p) (e A), which is lora_up of e by A transposed with dropout, alpha = 1/(1-p).
  * Shapes.    lora_down  x (M,K)  a (R,K), transposed (K,R), f32, rows lda apart  u (M,R), rows ldu apart, overwritten
- *            lora_up    u (M,R)  b (N,R), transposed (R,N), f32                  y (M,N), rows ldy apart, accumulated
+ *            lora_up    u (M,R)  b (N,R), transposed (R,N), f32                  y (M,N), rows ldy apart
+ *                       = or, with `accumulate`, +=
  *            lora_grad  e (M,R)  x (M,K)   part (splits,R,K) f32, overwritten: split s sums rows_per_split rows
  *            Any M, N, K and, for lora_up, any R; R <= the entry's R in the other two.
- * Memory.    x, or y twice, once through; the factors come from the second-level cache. Nothing of the mask is stored.
- * Rounding.  the factors are rounded to f16, products summed in f32 and multiplied by alpha there; u rounded once, y
- *            once after the addition, part stays f32. The mask zeroes elements; 1/(1-p) multiplies sums.
+ * Memory.    x or y (read too where it accumulates) once through; the factors come from the second-level cache. Nothing of the mask is stored.
+ * Rounding.  the factors are rounded to f16, products summed in f32 and multiplied by alpha there; u and y
+ *            rounded once, after an addition, part stays f32. The mask zeroes elements; 1/(1-p) multiplies sums.
  * Mirrors.   src/main/c/lora.c - kernels/triton/lora.py (sm_80)
  */
 // tiers: sm_75
@@ -161,7 +162,7 @@ __device__ __forceinline__ void lora_down(T *u, const T *x, const float *a, int 
   }
 }
 
-/* ---- y += alpha keep (u b^T) ------------------------------------------------------------------------------------ */
+/* ---- y = or += alpha keep (u b^T) ------------------------------------------------------------------------------- */
 
 /*
  * T       f16
@@ -170,7 +171,8 @@ __device__ __forceinline__ void lora_down(T *u, const T *x, const float *a, int 
  */
 template <class T, int BM, int BN, int WM, int WN>
 __device__ __forceinline__ void lora_up(T *y, const T *u, const float *b, int M, int N, int R, int ldy, int ldu,
-                                        int ldb, float alpha, int transposed, float dropout, uint64_t seed) {
+                                        int ldb, float alpha, int transposed, int accumulate, float dropout,
+                                        uint64_t seed) {
   using Tiles = Product<T, BM, BN, 16, WM, WN>;
   __shared__ typename Tiles::Shared shared;
   const TilePlace at(blockIdx.x, M, N, BM, BN);
@@ -193,7 +195,7 @@ __device__ __forceinline__ void lora_up(T *y, const T *u, const float *b, int M,
       for (int e = 0; e < 8; e++) {
         value[e] = kept >> e & 1 ? alpha * product.sum[i / 2][j + e / 2][i % 2 * 2 + e % 2] : 0;
       }
-      out.write(m, n, value, true);
+      out.write(m, n, value, accumulate != 0);
     }
   }
 }
@@ -239,8 +241,8 @@ __device__ __forceinline__ void lora_grad(float *part, const T *e, const T *x, i
 #define HONE_LORA_UP(BM, BN, WM, WN)                                                                                   \
   extern "C" __global__ void __launch_bounds__(WM *WN *WARP, 3) hone_lora_up_f16_t##BM##x##BN(                         \
       __half *y, const __half *u, const float *b, int M, int N, int R, int ldy, int ldu, int ldb, float alpha,         \
-      int transposed, float dropout, uint64_t seed) {                                                                  \
-    lora_up<__half, BM, BN, WM, WN>(y, u, b, M, N, R, ldy, ldu, ldb, alpha, transposed, dropout, seed);                \
+      int transposed, int accumulate, float dropout, uint64_t seed) {                                                  \
+    lora_up<__half, BM, BN, WM, WN>(y, u, b, M, N, R, ldy, ldu, ldb, alpha, transposed, accumulate, dropout, seed);    \
   }
 #define HONE_LORA_GRAD(RANK, BN, WM, WN)                                                                               \
   extern "C" __global__ void __launch_bounds__(128, 3) hone_lora_grad_f16_r##RANK(                                     \

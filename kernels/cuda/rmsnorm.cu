@@ -10,9 +10,8 @@
  * Memory.    forward reads x, writes y; backward reads dy and x, writes dx: 4 and 6 bytes an element, w from cache. A
  *            row is read twice, the second time from L1. ROWS 1: a block for each row; ROWS 8 (_warp): a warp for each
  *            row, for C up to about 1024.
- * Rounding.  Sums and everything else in f32. The order of transformers: offset 0 (Llama) rounds x r to T, multiplies
- *            by w and rounds again; otherwise (Gemma) one rounding of x r g. Backward rounds dx once and takes x r
- *            unrounded.
+ * Rounding.  Sums and everything else in f32; y and dx are rounded once. (transformers rounds x r to T before it multiplies
+ *            by w in Llama's kind of norm, not in Gemma's: docs/numerics.md has what that costs the gradients.)
  * Mirrors.   src/main/c/rmsnorm.c - check_rows.py
  */
 // tiers: sm_75 sm_80
@@ -42,7 +41,7 @@ __device__ __forceinline__ void forward(T *y, float *rstd, const T *x, const flo
   if (row >= rows) return; /* of whole warps; with LANES = THREADS the grid has no such block */
   x += row * C;
   y += row * C;
-  const bool vector = C % PACK == 0 && aligned(x, y, w), cast = offset == 0.0f;
+  const bool vector = C % PACK == 0 && aligned(x, y, w);
   const int first = threadIdx.x % LANES * PACK;
   float xs[PACK], ws[PACK], sum = 0.0f;
   for (int c = first; c < C; c += LANES * PACK) {
@@ -56,7 +55,7 @@ __device__ __forceinline__ void forward(T *y, float *rstd, const T *x, const flo
     load(xs, x + c, C - c, vector);
     load(ws, w + c, C - c, vector);
 #pragma unroll
-    for (int i = 0; i < PACK; i++) xs[i] = (cast ? rounded(xs[i] * r) : xs[i] * r) * (offset + ws[i]);
+    for (int i = 0; i < PACK; i++) xs[i] = xs[i] * r * (offset + ws[i]);
     store(y + c, xs, C - c, vector);
   }
 }

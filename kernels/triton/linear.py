@@ -1,7 +1,7 @@
 """
 y = x W^T + bias and dx = dy W over a bf16 weight, tensor cores, f32 sums.
 
-Forward.   y[m,n] = sum_k x[m,k] W[n,k] + bias[n]
+Forward.   y[m,n] = sum_k x[m,k] W[n,k] + bias[n]. accumulate != 0 adds to what y holds: the branch of an adapter.
 Backward.  y is linear in x: dL/dx[m,k] = sum_n dL/dy[m,n] dy[m,n]/dx[m,k] = sum_n dy[m,n] W[n,k], so dx = dy W.
            W and the bias are frozen: no dW. accumulate != 0 adds to what dx holds (q, k and v share one dx; a weight
            that is dequantised slab by slab comes as several products).
@@ -13,7 +13,7 @@ Shapes.    x (M,K)   W (N,K), rows ldw apart in the backward   bias (N) f32 or n
            forward, ceil(M/BM) * ceil(K/BN) backward.
 Memory.    a tile reads BM + BN rows of the inner dim: (BM + BN) * K * 2 bytes for 2 BM BN K operations, most of it from
            L2 (tile_of). Saved: nothing besides x. Shared: (BM + BN) * BK * 2 bytes a stage, stages - 1 of them.
-Rounding.  products exact, sums in f32, the bias added in f32, one rounding to bf16 (after the sum with dx's old value).
+Rounding.  products exact, sums in f32, the bias added in f32, one rounding to bf16 (after the sum with the old value).
 Mirrors.   src/main/c/linear.c - kernels/cuda/linear.cu (f16) - kernels/check.py
 
 Variants.  plain: the inner dim is a multiple of BK, no mask in the loop. `mask`: multiples of 8, 16-byte accesses under
@@ -25,7 +25,7 @@ from tile import Entry, params, pointers, tile_of
 
 
 @triton.jit
-def linear_fwd(y, x, w, bias, M, N, K, ldy,
+def linear_fwd(y, x, w, bias, M, N, K, ldy, accumulate,
                BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, GM: tl.constexpr, EXACT: tl.constexpr):
   m0, n0 = tile_of(M, N, BM, BN, GM)
   r = tl.arange(0, BM)
@@ -51,7 +51,9 @@ def linear_fwd(y, x, w, bias, M, N, K, ldy,
   biased = bias.to(tl.int64) != 0
   acc += tl.load(bias + n0 + c, mask=(c < N - n0) & biased, other=0.0)[None, :]
   out = y + m0.to(tl.int64) * ldy + n0 + r[:, None] * ldy + c[None, :]
-  tl.store(out, acc.to(tl.bfloat16), mask=(r < M - m0)[:, None] & (c < N - n0)[None, :])
+  inside = (r < M - m0)[:, None] & (c < N - n0)[None, :]
+  acc += tl.load(out, mask=inside & (accumulate != 0), other=0.0).to(tl.float32)
+  tl.store(out, acc.to(tl.bfloat16), mask=inside)
 
 
 @triton.jit
@@ -108,7 +110,7 @@ def linear_bwd_slab(dx, sums, dy, w, M, N, K, begin, end,
   tl.store(dx + at, acc.to(tl.bfloat16), mask=inside & (end != 0))
 
 
-FORWARD = params("y:bf16* x:bf16* w:bf16* bias:fp32* M:i32 N:i32 K:i32 ldy:i32")
+FORWARD = params("y:bf16* x:bf16* w:bf16* bias:fp32* M:i32 N:i32 K:i32 ldy:i32 accumulate:i32")
 BACKWARD = params("dx:bf16* dy:bf16* w:bf16* M:i32 N:i32 K:i32 lddy:i32 lddx:i32 ldw:i32 accumulate:i32")
 SLAB = params("dx:bf16* sums:fp32* dy:bf16* w:bf16* M:i32 N:i32 K:i32 begin:i32 end:i32")
 

@@ -1,21 +1,22 @@
 """
-The skinny products of LoRA, y += s (d(x) A^T) B^T over a frozen linear: bf16 operands, tensor cores, f32 sums.
+The skinny products of LoRA, s (d(x) A^T) B^T beside a frozen linear: bf16 operands, tensor cores, f32 sums.
 
 Forward.   d[m,k] = keep[m,k] x[m,k] / (1-p),  keep[m,k] = uniform(seed, m K + k) >= p
-           lora_down:  u = d(x) A^T              lora_up:  y += s u B^T
+           lora_down:  u = d(x) A^T              lora_up:  y = s u B^T, to which the frozen product is added
 Backward.  From y = s u B^T: dL/du = s dy B =: e and dB = s dy^T u. From u = d A^T: dA = e^T d and dL/dd = e A. d is
            linear in x, element by element: dx += keep / (1-p) * (e A). The same three kernels make all of it:
              lora_down (transposed):  e = s dy B          lora_up (transposed):  dx += keep / (1-p) * (e A)
              lora_grad:  e^T d(x) for dA;  u^T dy, the transpose of dB, for dB; lora_reduce adds either to its gradient.
 Shapes.    lora_down: u (M,R), x (M,K), a (R,K) or transposed (K,R). Grid ceil(M/BM).
-           lora_up: y (M,N), u (M,R), b (N,R) or transposed (R,N). Grid ceil(M/BM) * ceil(N/BN).
+           lora_up: y (M,N) = or, with accumulate != 0, +=; u (M,R), b (N,R) or transposed (R,N).
+           Grid ceil(M/BM) * ceil(N/BN).
            lora_grad: part (splits,R,K) f32 =, e (M,R), x (M,K); split s takes rows s rows_per_split and on.
            Grid (ceil(K/BN), splits). a and b are f32; ld* are the distances of rows. const R >= R is what is computed;
            the rest of it is masked.
-Memory.    bound by x, y or dy: 2 bytes an element read (and written) once. Saved: u besides x; the mask is never
+Memory.    bound by x, y or dy: 2 bytes an element read (or written, or both) once. Saved: u besides x; the mask is never
            stored, it is a function of (seed, element). Scratch: part, 4 splits R K bytes.
-Rounding.  a and b rounded to bf16 in registers, sums in f32, alpha multiplies the sum, u and y rounded once; y's old
-           value is added in f32. 1/(1-p) is part of the caller's alpha, so a kept element of x is multiplied as it is.
+Rounding.  a and b rounded to bf16 in registers, sums in f32, alpha multiplies the sum, u and y rounded once; an
+           old value is added in f32. 1/(1-p) is part of the caller's alpha, so a kept element of x is multiplied as it is.
 Mirrors.   src/main/c/lora.c - kernels/cuda/lora.cu (f16; lora_reduce for both) - kernels/check.py
 
 Variants.  `mask`: K or N, R and the ld* are multiples of 8 (f32 rows: 4), 16-byte accesses. `any`: every shape.
@@ -76,7 +77,7 @@ def lora_down(u, x, a, M, K, R, ldu, lda, alpha, transposed, dropout, seed,
 
 
 @triton.jit
-def lora_up(y, u, b, M, N, R, ldy, ldu, ldb, alpha, transposed, dropout, seed,
+def lora_up(y, u, b, M, N, R, ldy, ldu, ldb, alpha, transposed, accumulate, dropout, seed,
             RANK: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, GM: tl.constexpr):
   m0, n0 = tile_of(M, N, BM, BN, GM)
   r = tl.arange(0, BM)
@@ -96,7 +97,7 @@ def lora_up(y, u, b, M, N, R, ldy, ldu, ldb, alpha, transposed, dropout, seed,
   if dropout > 0:
     acc = tl.where(kept(seed, m0.to(tl.int64) * N + n0, row * N + c[None, :], dropout), acc, 0.0)
   out = y + m0.to(tl.int64) * ldy + n0 + r[:, None] * ldy + c[None, :]
-  old = tl.load(out, mask=inside, other=0.0).to(tl.float32)
+  old = tl.load(out, mask=inside & (accumulate != 0), other=0.0).to(tl.float32)
   tl.store(out, (old + alpha * acc).to(tl.bfloat16), mask=inside)
 
 
@@ -141,7 +142,8 @@ def lora_grad(part, e, x, M, K, R, lde, rows_per_split, dropout, seed,
 
 DROPOUT = " dropout:fp32 seed:u64"
 DOWN = params("u:bf16* x:bf16* a:fp32* M:i32 K:i32 R:i32 ldu:i32 lda:i32 alpha:fp32 transposed:i32" + DROPOUT)
-UP = params("y:bf16* u:bf16* b:fp32* M:i32 N:i32 R:i32 ldy:i32 ldu:i32 ldb:i32 alpha:fp32 transposed:i32" + DROPOUT)
+UP = params("y:bf16* u:bf16* b:fp32* M:i32 N:i32 R:i32 ldy:i32 ldu:i32 ldb:i32 alpha:fp32 transposed:i32 accumulate:i32"
+            + DROPOUT)
 GRAD = params("part:fp32* e:bf16* x:bf16* M:i32 K:i32 R:i32 lde:i32 rows_per_split:i32" + DROPOUT)
 
 

@@ -162,7 +162,7 @@ static int32_t by_chunks(double *total, const hone_tensor *dh, const hone_tensor
     for (int64_t i = 0; i < count; i++) {
       memcpy(chunk_h + (size_t)i * row_bytes, (const char *)h->data + (size_t)token[i] * row_bytes, row_bytes);
     }
-    HONE_TRY(hone_linear_forward(&z, &hc, u, NULL));
+    HONE_TRY(hone_linear_forward(&z, &hc, u, NULL, false));
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < count; i++) {
       row_losses[i] = row_loss(rows, logits + i * vocab, vocab, target[token[i]], settings);

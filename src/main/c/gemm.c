@@ -224,7 +224,7 @@ int32_t hone_gemm(const char *op, const hone_gemm_result *c, const hone_gemm_ope
 /* ---- a few tokens ------------------------------------------------------------------------------------------------ */
 
 int32_t hone_gemv(const char *op, const hone_tensor *y, const hone_tensor *x, const hone_tensor *w,
-                  const hone_tensor *bias) {
+                  const hone_tensor *bias, bool accumulate) {
   enum { ROWS_A_TASK = 16 };
   const int64_t M = x->shape[0], K = x->shape[1], N = w->shape[0];
   const bool bf16 = x->dtype == HONE_BF16;
@@ -250,7 +250,7 @@ int32_t hone_gemv(const char *op, const hone_tensor *y, const hone_tensor *x, co
       kernel->dot(of_row, inputs, K, (int32_t)M, w, (first + i) * K, K, bf16, split);
       for (int64_t t = 0; t < M; t++) sums[t][i] = of_row[t] + add[i];
     }
-    for (int64_t t = 0; t < M; t++) hone_store(y, t * N + first, sums[t], count, false);
+    for (int64_t t = 0; t < M; t++) hone_store(y, t * N + first, sums[t], count, accumulate);
   }
   return HONE_OK;
 }

@@ -33,9 +33,9 @@ typedef struct hone_gemm_result {
 int32_t hone_gemm(const char *op, const hone_gemm_result *c, const hone_gemm_operand *a, const hone_gemm_operand *b,
                   int64_t depth, bool bf16);
 
-/* y = x W^T + bias for the few tokens of decoding: W is read once, row by row, and never packed. */
+/* y = or += x W^T + bias for the few tokens of decoding: W is read once, row by row, and never packed. */
 int32_t hone_gemv(const char *op, const hone_tensor *y, const hone_tensor *x, const hone_tensor *w,
-                  const hone_tensor *bias);
+                  const hone_tensor *bias, bool accumulate);
 enum { HONE_GEMV_TOKENS = 4 }; /* at most */
 
 /* ---- what an instruction set provides ---------------------------------------------------------------------------- */

@@ -123,7 +123,7 @@ HONE_API int32_t hone_rmsnorm_backward(const hone_tensor *dx, const hone_tensor 
                                        const hone_tensor *x, const hone_tensor *w, const hone_tensor *rstd,
                                        float weight_offset, int32_t accumulate);
 
-/* ---- linear: y = x W^T + b -------------------------------------------------------------------------------------- */
+/* ---- linear: y = or += x W^T + b ---------------------------------------------------------------------------------- */
 
 /*
  * One rule for the arithmetic of the three products: when any activation among the arguments (x, dx or dy) is BF16, all
@@ -131,9 +131,10 @@ HONE_API int32_t hone_rmsnorm_backward(const hone_tensor *dx, const hone_tensor 
  * decoded weights. The dtypes of a call may differ, which is what chunked ops need: F32 logits from a BF16 h, and from an
  * F32 dy a BF16 dx and the dw of a BF16 x. Any of them may be descriptors of rows inside a larger tensor.
  */
-/* y (M,N) =; x (M,K); w (N,K) F32|BF16|F16|NF4|I8; bias (N) F32|BF16|F16 or null. y has x's dtype or F32. */
+/* y (M,N) = or += by `accumulate`; x (M,K); w (N,K) F32|BF16|F16|NF4|I8; bias (N) F32|BF16|F16 or null. y has x's dtype or
+ * F32. What y held, the product and the bias are added in f32 and rounded once. */
 HONE_API int32_t hone_linear_forward(const hone_tensor *y, const hone_tensor *x, const hone_tensor *w,
-                                     const hone_tensor *bias);
+                                     const hone_tensor *bias, int32_t accumulate);
 /* dx (M,K) F32|BF16 = or += dy W; dy (M,N) F32|BF16; w as forward */
 HONE_API int32_t hone_linear_backward_input(const hone_tensor *dx, const hone_tensor *dy, const hone_tensor *w,
                                             int32_t accumulate);
@@ -141,10 +142,11 @@ HONE_API int32_t hone_linear_backward_input(const hone_tensor *dx, const hone_te
 HONE_API int32_t hone_linear_backward_weight(const hone_tensor *dw, const hone_tensor *dbias, const hone_tensor *dy,
                                              const hone_tensor *x);
 
-/* ---- LoRA: y += s (d(x) A^T) B^T, d = inverted dropout with probability p of a counter-based mask ---------------- */
+/* ---- LoRA: y = s (d(x) A^T) B^T, d = inverted dropout with probability p of a counter-based mask ----------------- */
 
-/* y (M,N) +=; u (M,R) = d(x) A^T, saved; x (M,K); a (R,K) F32; b (N,R) F32. Mask of element (m,k) is a pure function
- * of (seed, m*K+k), so backward rebuilds it. */
+/* y (M,N) =; u (M,R) = d(x) A^T, saved; x (M,K); a (R,K) F32; b (N,R) F32. Mask of element (m,k) is a pure function
+ * of (seed, m*K+k), so backward rebuilds it. The product of the frozen weight is added after it: y is then rounded at its
+ * own size once, and before that only at the branch's, which is small. */
 HONE_API int32_t hone_lora_forward(const hone_tensor *y, const hone_tensor *u, const hone_tensor *x,
                                    const hone_tensor *a, const hone_tensor *b, float scale, float dropout,
                                    uint64_t seed);

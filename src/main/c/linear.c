@@ -1,7 +1,7 @@
 /*
  * Linear: y = x W^T + b over weights as they are stored.
  *
- * Forward.   y[m,n] = b[n] + sum_k x[m,k] W[n,k]
+ * Forward.   y[m,n] = b[n] + sum_k x[m,k] W[n,k], or += that: y then holds the branch of an adapter
  * Backward.  With dy = dL/dy:  dL/dx[m,k] = sum_n dL/dy[m,n] W[n,k], dL/dW[n,k] = sum_m dL/dy[m,n] x[m,k]:
  *            dx = dy W,   dW = dy^T x,   db = sum_m dy[m,:]
  * Shapes.    x, dx (M,K)   W, dW (N,K)   y, dy (M,N)   b, db (N)
@@ -23,7 +23,7 @@ static size_t floats(int64_t n) { return (size_t)(n > 0 ? n : 1) * sizeof(float)
 /* ---- forward ----------------------------------------------------------------------------------------------------- */
 
 static int32_t forward_reference(const hone_tensor *y, const hone_tensor *x, const hone_tensor *w,
-                                 const hone_tensor *bias) {
+                                 const hone_tensor *bias, bool accumulate) {
   const int64_t M = x->shape[0], K = x->shape[1], N = w->shape[0];
   const bool bf16 = x->dtype == HONE_BF16;
   bool failed = false;
@@ -38,21 +38,23 @@ static int32_t forward_reference(const hone_tensor *y, const hone_tensor *x, con
     for (int64_t n = 0; n < N; n++) {
       float sum = hone_dot(x_row, hone_operand_row(w_buffer, w, n * K, K, bf16), K);
       if (bias) sum += hone_operand_at(bias, n, false);
-      hone_store(y, m * N + n, &sum, 1, false);
+      hone_store(y, m * N + n, &sum, 1, accumulate);
     }
   }
   HONE_REQUIRE_MEMORY(!failed, "linear_forward: no memory for a row of %lld", (long long)K);
   return HONE_OK;
 }
 
-int32_t hone_linear_forward(const hone_tensor *y, const hone_tensor *x, const hone_tensor *w, const hone_tensor *bias) {
+int32_t hone_linear_forward(const hone_tensor *y, const hone_tensor *x, const hone_tensor *w, const hone_tensor *bias,
+                            int32_t accumulate) {
   HONE_CHECK2("linear_forward", x, HONE_ACTIVATIONS, -1, -1);
   HONE_CHECK2("linear_forward", w, HONE_WEIGHTS, -1, x->shape[1]);
   HONE_CHECK2("linear_forward", y, HONE_DTYPE_BIT(HONE_F32) | HONE_DTYPE_BIT(x->dtype), x->shape[0], w->shape[0]);
   if (bias) HONE_CHECK1("linear_forward", bias, HONE_FLOATS, w->shape[0]);
-  if (hone_isa() == HONE_ISA_REFERENCE) return forward_reference(y, x, w, bias);
-  if (x->shape[0] <= HONE_GEMV_TOKENS) return hone_gemv("linear_forward", y, x, w, bias);
-  return hone_gemm("linear_forward", &(hone_gemm_result){.tensor = y, .bias = bias, .scale = 1},
+  if (hone_isa() == HONE_ISA_REFERENCE) return forward_reference(y, x, w, bias, accumulate);
+  if (x->shape[0] <= HONE_GEMV_TOKENS) return hone_gemv("linear_forward", y, x, w, bias, accumulate);
+  return hone_gemm("linear_forward",
+                   &(hone_gemm_result){.tensor = y, .bias = bias, .scale = 1, .accumulate = accumulate},
                    &(hone_gemm_operand){.tensor = x}, &(hone_gemm_operand){.tensor = w}, x->shape[1],
                    x->dtype == HONE_BF16);
 }

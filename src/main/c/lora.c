@@ -1,8 +1,8 @@
 /*
- * LoRA: y += s (d(x) A^T) B^T, the trainable part of a linear whose weight is frozen.
+ * LoRA: y = s (d(x) A^T) B^T, the trainable part of a linear whose weight is frozen.
  *
  * Forward.   d[m,k] = keep[m,k] x[m,k] / (1-p),   keep[m,k] = uniform(seed, m K + k) >= p
- *            u = d(x) A^T,   y += s u B^T
+ *            u = d(x) A^T,   y = s u B^T, to which linear.c adds the frozen part
  * Backward.  From y = s u B^T:  dL/du = s dy B =: e,  dB = s dy^T u;  from u = d A^T:  dA = e^T d,  dL/dd = e A;
  *            d is linear in x:  dx += keep / (1-p) * (e A).
  * Shapes.    x, dx (M,K)   A, dA (R,K)   B, dB (N,R)   y, dy (M,N)   u, e (M,R)
@@ -73,7 +73,7 @@ static int32_t forward_reference(const hone_tensor *y, const hone_tensor *u, con
     hone_store(u, m * R, u_row, R, false);
     const float *saved = hone_operand_row(u_row, u, m * R, R, bf16);
     for (int64_t n = 0; n < N; n++) sum[n] = scale * hone_dot(saved, hone_operand_row(weight, b, n * R, R, bf16), R);
-    hone_store(y, m * N, sum, N, true);
+    hone_store(y, m * N, sum, N, false);
   }
   HONE_REQUIRE_MEMORY(!failed, "lora_forward: no memory for rows of %lld", (long long)(K + N));
   return HONE_OK;
@@ -85,7 +85,7 @@ static int32_t forward_blocked(const hone_tensor *y, const hone_tensor *u, const
   HONE_TRY(hone_gemm("lora_forward", &(hone_gemm_result){.tensor = u, .scale = d->scale},
                      &(hone_gemm_operand){.tensor = x, .mask = d->mask}, &(hone_gemm_operand){.tensor = a}, x->shape[1],
                      bf16));
-  return hone_gemm("lora_forward", &(hone_gemm_result){.tensor = y, .scale = scale, .accumulate = true},
+  return hone_gemm("lora_forward", &(hone_gemm_result){.tensor = y, .scale = scale},
                    &(hone_gemm_operand){.tensor = u}, &(hone_gemm_operand){.tensor = b}, u->shape[1], bf16);
 }
 

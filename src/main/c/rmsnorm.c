@@ -11,9 +11,9 @@
  *            dx overwritten, or accumulated by the argument. y may be x; dx may be dy.
  * Memory.    forward reads x, writes y; backward reads dy and x, writes dx (twice dy and x with dw). Scratch: g, C*4
  *            bytes; with bf16 rows up to four rows of f32 a thread.
- * Rounding.  The sums in f64, rstd rounded to f32, the rest f32. In bf16 the order is that of transformers:
- *            weight_offset 0 (Llama): x r is rounded to bf16, then times w and rounded again; otherwise (Gemma): one
- *            rounding of x r g. Backward rounds dx once and takes x r unrounded.
+ * Rounding.  The sums in f64, rstd rounded to f32, the rest f32; in bf16 y and dx are rounded once. (transformers rounds
+ *            x r to bf16 before it multiplies by w in Llama's kind of norm, not in Gemma's: docs/numerics.md has what
+ *            that costs the gradients.)
  * Mirrors.   Kernels.rmsNormForward/Backward - RmsNormTest
  */
 #include <math.h>
@@ -51,7 +51,7 @@ int32_t hone_rmsnorm_forward(const hone_tensor *y, const hone_tensor *rstd, cons
   int64_t tokens = y->shape[0], hidden = y->shape[1];
   const float *g = gain(w, weight_offset);
   if (!g) return no_memory(op, hidden);
-  bool memory = true, cast = y->dtype == HONE_BF16 && weight_offset == 0;
+  bool memory = true;
 #pragma omp parallel reduction(&& : memory)
   {
     float *buffer = y->dtype == HONE_F32 ? NULL : hone_workspace(1, (size_t)hidden * sizeof(float));
@@ -63,7 +63,7 @@ int32_t hone_rmsnorm_forward(const hone_tensor *y, const hone_tensor *rstd, cons
       float *out = hone_row_out(buffer, y, m * hidden);
       float r = (float)(1.0 / sqrt(rows->sum_squares(in, hidden) / (double)hidden + (double)eps));
       ((float *)rstd->data)[m] = r;
-      (cast ? rows->norm_cast : rows->norm)(out, in, g, r, hidden);
+      rows->norm(out, in, g, r, hidden);
       hone_row_done(rows, y, m * hidden, out, hidden);
     }
   }

@@ -45,9 +45,8 @@ typedef struct hone_rows {
   void (*add_scaled)(float *y, const float *x, const float *r, float a, int64_t n); /* y = x + a r */
   double (*sum_squares)(const float *x, int64_t n);
 
-  /* rmsnorm.c: y = (x rstd) g; _cast rounds x rstd to bf16 before the product */
+  /* rmsnorm.c: y = (x rstd) g */
   void (*norm)(float *y, const float *x, const float *g, float rstd, int64_t n);
-  void (*norm_cast)(float *y, const float *x, const float *g, float rstd, int64_t n);
   double (*dot3)(const float *a, const float *b, const float *c, int64_t n);
   /* dx = (base or 0) + rstd (dy g) - k x */
   void (*norm_backward)(float *dx, const float *base, const float *dy, const float *x, const float *g, float rstd,

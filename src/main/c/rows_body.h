@@ -52,11 +52,6 @@ static void norm(float *y, const float *x, const float *g, float rstd, int64_t n
   for (int64_t i = 0; i < n; i++) y[i] = x[i] * rstd * g[i];
 }
 
-static void norm_cast(float *y, const float *x, const float *g, float rstd, int64_t n) {
-  ROWS_SIMD()
-  for (int64_t i = 0; i < n; i++) y[i] = hone_bits_to_f32(bf16_bits(x[i] * rstd) << 16) * g[i];
-}
-
 static double dot3(const float *a, const float *b, const float *c, int64_t n) {
   double sum = 0;
   ROWS_SIMD(reduction(+ : sum))
@@ -257,7 +252,6 @@ const hone_rows ROWS = {
     .add_scaled = add_scaled,
     .sum_squares = sum_squares,
     .norm = norm,
-    .norm_cast = norm_cast,
     .dot3 = dot3,
     .norm_backward = norm_backward,
     .norm_weight = norm_weight,

@@ -65,12 +65,12 @@ static void require(int32_t status) {
 
 static hone_tensor x, y, w, dw, x16, y16, w16, w4, a, b, da, db, u, e, q, k, v, o, dq, dk, dv, dout, lse, delta, docs;
 
-static void forward_f32(void) { require(hone_linear_forward(&y, &x, &w, NULL)); }
+static void forward_f32(void) { require(hone_linear_forward(&y, &x, &w, NULL, 0)); }
 static void input_f32(void) { require(hone_linear_backward_input(&x, &y, &w, 0)); }
 static void weight_f32(void) { require(hone_linear_backward_weight(&dw, NULL, &y, &x)); }
-static void forward_bf16(void) { require(hone_linear_forward(&y16, &x16, &w16, NULL)); }
+static void forward_bf16(void) { require(hone_linear_forward(&y16, &x16, &w16, NULL, 0)); }
 static void input_bf16(void) { require(hone_linear_backward_input(&x16, &y16, &w16, 0)); }
-static void forward_nf4(void) { require(hone_linear_forward(&y16, &x16, &w4, NULL)); }
+static void forward_nf4(void) { require(hone_linear_forward(&y16, &x16, &w4, NULL, 0)); }
 static void input_nf4(void) { require(hone_linear_backward_input(&x16, &y16, &w4, 0)); }
 static void lora(void) {
   require(hone_lora_forward(&y, &u, &x, &a, &b, 2, 0, 1));

@@ -71,8 +71,9 @@ def distances(folder, dtype):
       yield 1 - float(a @ b / (a.norm() * b.norm()))
 
 
-torch.set_num_threads(1)
-for name in MODELS:
-  for dtype in (torch.float32, torch.bfloat16):
-    each = list(distances(Path(sys.argv[1]) / name, dtype))
-    print(f"{name:26} {str(dtype):15} worst {max(each):.1e}  mean {sum(each) / len(each):.2e}", flush=True)
+if __name__ == "__main__":
+  torch.set_num_threads(1)
+  for name in MODELS:
+    for dtype in (torch.float32, torch.bfloat16):
+      each = list(distances(Path(sys.argv[1]) / name, dtype))
+      print(f"{name:26} {str(dtype):15} worst {max(each):.1e}  mean {sum(each) / len(each):.2e}", flush=True)

@@ -94,9 +94,9 @@ std::vector<Launch> launches(TestCard& card) {
       loop("mma m16n8k8 f16", "mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%f1, %f2, %f3, %f4}, "
            "{%r2, %r3}, {%r6}, {%f1, %f2, %f3, %f4};", 2048),
       {"linear_fwd bf16 128x128x32", "linear_fwd_bf16_t128x128x32.sm_80.ptx", "hone_linear_fwd_bf16_t128x128x32",
-       {M / 128 * N / 128, 1, 1}, {128, 1, 1}, 49152, {out, a, b, 0, M, N, K, N, 0, 0}, product},
+       {M / 128 * N / 128, 1, 1}, {128, 1, 1}, 49152, {out, a, b, 0, M, N, K, N, 0, 0, 0}, product},
       {"linear_fwd f16 128x128x32", "linear.sm_75.ptx", "hone_linear_fwd_f16_t128x128x32",
-       {M / 128 * N / 128, 1, 1}, {256, 1, 1}, 0, {out, a, b, 0, M, N, K, N}, product},
+       {M / 128 * N / 128, 1, 1}, {256, 1, 1}, 0, {out, a, b, 0, M, N, K, N, 0}, product},
       {"attention_fwd bf16 d64", "attention_fwd_bf16_d64.sm_80.ptx", "hone_attention_fwd_bf16_d64",
        {M / 64, H, 1}, {128, 1, 1}, 40960, attend, attention},
       {"gated_bwd bf16", "gated.sm_80.ptx", "hone_gated_bwd_bf16", {F / 2048, 1, 1}, {256, 1, 1}, 0,

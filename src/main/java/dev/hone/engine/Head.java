@@ -38,11 +38,11 @@ record Head(Tensor whole, Slabs slabs, Tensor gradient) {
    */
   void logits(Kernels kernels, ModelSpec spec, Tensor logits, Tensor hidden, LogitParts parts) {
     if (slabs == null) {
-      kernels.linearForward(logits, hidden, whole, null);
+      kernels.linearForward(logits, hidden, whole, null, false);
     } else {
       slabs.begin(1);
       for (int slab = 0; slab < slabs.count(); slab++) {
-        kernels.linearForward(parts.of(slab), hidden, slabs.next(), null);
+        kernels.linearForward(parts.of(slab), hidden, slabs.next(), null, false);
         slabs.done();
       }
     }

@@ -32,14 +32,14 @@ record Linear(Tensor weight, Tensor bias, Adapter adapter, Tensor weightGradient
     return adapter != null || weightGradient != null;
   }
 
-  /** y = W x + b (+ scale B A x). */
+  /** y = W x + b (+ scale B A x). The small branch first: y is then rounded but once at its own size. */
   void forward(Kernels kernels, Tensor y, Tensor x, boolean training, long dropoutSeed) {
-    kernels.linearForward(y, x, weight, bias);
     if (adapter != null) {
       adapter.u.rows(x.shape(0));
       kernels.loraForward(
           y, adapter.u, x, adapter.a, adapter.b, adapter.scale, training ? adapter.dropout : 0f, seed(dropoutSeed));
     }
+    kernels.linearForward(y, x, weight, bias, adapter != null);
   }
 
   /** Gradients of what trains, and dx = or += dy W (+ the adapter's part); dx may be null when nothing below trains. */

@@ -130,8 +130,8 @@ public interface Kernels extends AutoCloseable {
   void rmsNormBackward(
       Tensor dx, Tensor dw, Tensor dy, Tensor x, Tensor w, Tensor rstd, float weightOffset, boolean accumulate);
 
-  /** y (M,N) = x w^T + bias; w (N,K) f32, bf16, f16, nf4 or i8; bias (N) nullable. */
-  void linearForward(Tensor y, Tensor x, Tensor w, Tensor bias);
+  /** y (M,N) = or += x w^T + bias, rounded once; w (N,K) f32, bf16, f16, nf4 or i8; bias (N) nullable. */
+  void linearForward(Tensor y, Tensor x, Tensor w, Tensor bias, boolean accumulate);
 
   /** dx (M,K) = or += dy w. */
   void linearBackwardInput(Tensor dx, Tensor dy, Tensor w, boolean accumulate);
@@ -139,7 +139,7 @@ public interface Kernels extends AutoCloseable {
   /** dw (N,K) f32 += dy^T x; dbias (N) f32 +=, nullable. */
   void linearBackwardWeight(Tensor dw, Tensor dbias, Tensor dy, Tensor x);
 
-  /** y (M,N) += scale u b^T with u (M,R) = dropout(x) a^T, saved. */
+  /** y (M,N) = scale u b^T with u (M,R) = dropout(x) a^T, saved. */
   void loraForward(Tensor y, Tensor u, Tensor x, Tensor a, Tensor b, float scale, float dropout, long seed);
 
   /** dx (M,K) +=, nullable; da (R,K), db (N,R) f32 +=; e (M,R) scratch. Dropout and seed as in forward. */

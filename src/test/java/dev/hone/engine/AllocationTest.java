@@ -118,9 +118,9 @@ class AllocationTest {
       this.graphs = graphs;
     }
 
-    /** Streamed: layers, slabs of the head, rows of the embedding, and activations there and back. */
+    /** Streamed: layers, slabs of the head, rows of the embedding, activations and gradients there and back. */
     private Layout layout(int layers) {
-      return this == STREAMED ? new Layout(Layout.Weights.ARENA, 0, Layout.Activations.SAVE_ALL, false, false, true)
+      return this == STREAMED ? new Layout(Layout.Weights.ARENA, 0, Layout.Activations.SAVE_ALL, false, false, false)
           : new Layout(Layout.Weights.ARENA, layers, Layout.Activations.KEEP, true, true, true);
     }
   }

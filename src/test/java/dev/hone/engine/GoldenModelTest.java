@@ -8,6 +8,7 @@ import dev.hone.data.MicroBatch;
 import dev.hone.format.SafetensorsFile;
 import dev.hone.kernel.Kernels;
 import dev.hone.kernel.cpu.CpuKernels;
+import dev.hone.model.ModelSpec;
 import dev.hone.model.Tuning;
 import dev.hone.plan.StepShape;
 import dev.hone.tensor.DType;
@@ -151,11 +152,16 @@ class GoldenModelTest {
 
   /** A model with the golden adapter on it, big enough for every golden batch. */
   static Model open(Kernels kernels, BaseModel base, Path golden, boolean recompute, DType compute) {
+    return open(kernels, base.spec(), base, golden, recompute, compute);
+  }
+
+  static Model open(
+      Kernels kernels, ModelSpec spec, WeightSource weights, Path golden, boolean recompute, DType compute) {
     Path folder = golden.resolve("adapter_init");
     try (Arena arena = Arena.ofConfined()) {
-      Tuning.Lora lora = Adapters.tuning(base.spec(), dev.hone.format.PeftConfig.read(folder), 0f);
+      Tuning.Lora lora = Adapters.tuning(spec, dev.hone.format.PeftConfig.read(folder), 0f);
       Model model =
-          Model.open(kernels, base.spec(), base, lora, Storage.AS_STORED, new StepShape(compute, recompute, 256, 8, 256));
+          Model.open(kernels, spec, weights, lora, Storage.AS_STORED, new StepShape(compute, recompute, 256, 8, 256));
       SafetensorsFile adapter = SafetensorsFile.open(folder.resolve("adapter_model.safetensors"), arena);
       for (Parameters.Parameter p : model.parameters().all()) {
         p.value().set(adapter.floats(p.name()));

@@ -78,14 +78,19 @@ class LinearTest {
                   Tensor x = t.of("x", act, random(1, (long) s.m * s.k), s.m, s.k);
                   Tensor w = weight(t, kind, 2, s);
                   Tensor bias = kind == Weight.F16 ? null : t.of("b", biasType(kind), random(3, s.n), s.n);
+                  float[] before = random(4, (long) s.m * s.n);
                   Product p = new Product(s.m, s.n, s.k, x.toFloats(), values(t, w)).bias(bias);
                   for (DType out : act == DType.F32 ? List.of(act) : List.of(act, DType.F32)) {
+                    Product plus = p.plus(t.of("before", out, before, s.m, s.n));
                     EachIsa.run(
                         kernels,
                         isa -> {
                           Tensor y = t.allocate("y", out, s.m, s.n);
-                          kernels.linearForward(y, x, w, bias);
-                          p.check(s + " " + kind + " " + isa, y, act == DType.BF16);
+                          kernels.linearForward(y, x, w, bias, false);
+                          p.check(s + " " + kind + " = " + isa, y, act == DType.BF16);
+                          Tensor sum = t.of("y+", out, before, s.m, s.n);
+                          kernels.linearForward(sum, x, w, bias, true);
+                          plus.check(s + " " + kind + " += " + isa, sum, act == DType.BF16);
                         });
                   }
                   assertThat(t.damage()).isNull();
@@ -197,7 +202,7 @@ class LinearTest {
             pair[0],
             pair[1],
             () -> {
-              kernels.linearForward(y, x, w, b);
+              kernels.linearForward(y, x, w, b, false);
               return Product.inner(y.toFloats(), g);
             });
       }
@@ -216,7 +221,7 @@ class LinearTest {
       for (int count : new int[] {1, 2, 2, 3}) {
         kernels.useThreads(count);
         Tensor y = t.allocate("y", DType.F32, 70, 300);
-        kernels.linearForward(y, x, w, null);
+        kernels.linearForward(y, x, w, null, false);
         results.add(y.toFloats());
       }
       assertThat(results).allSatisfy(y -> assertThat(y).isEqualTo(results.get(0)));
@@ -234,7 +239,7 @@ class LinearTest {
             Tensor x = t.zeros("x", DType.F32, 0, 64);
             Tensor w = t.of("w", DType.F32, random(17, 8 * 64), 8, 64);
             Tensor dw = t.zeros("dw", DType.F32, 8, 64);
-            kernels.linearForward(t.zeros("y", DType.F32, 0, 8), x, w, null);
+            kernels.linearForward(t.zeros("y", DType.F32, 0, 8), x, w, null, false);
             kernels.linearBackwardInput(x, t.zeros("dy", DType.F32, 0, 8), w, false);
             kernels.linearBackwardWeight(dw, null, t.zeros("dy", DType.F32, 0, 8), x);
             assertThat(dw.toFloats()).containsOnly(0f);
@@ -249,13 +254,13 @@ class LinearTest {
       Tensor x = Tensor.allocate(arena, "x", DType.F32, 3, 64);
       Tensor w = Tensor.allocate(arena, "layers.0.q_proj", DType.F32, 8, 32);
       Tensor y = Tensor.allocate(arena, "y", DType.BF16, 3, 8);
-      assertThatThrownBy(() -> kernels.linearForward(y, x, w, null))
+      assertThatThrownBy(() -> kernels.linearForward(y, x, w, null, false))
           .isInstanceOf(NativeException.class)
           .hasMessageContaining("linear_forward: layers.0.q_proj is f32 [8,32], want f32|bf16|f16|nf4|i8 [*,64]");
       Tensor good = Tensor.allocate(arena, "w", DType.F32, 8, 64);
-      assertThatThrownBy(() -> kernels.linearForward(y, x, good, null))
+      assertThatThrownBy(() -> kernels.linearForward(y, x, good, null, false))
           .hasMessageContaining("linear_forward: y is bf16 [3,8], want f32 [3,8]");
-      assertThatThrownBy(() -> kernels.linearForward(null, x, good, null))
+      assertThatThrownBy(() -> kernels.linearForward(null, x, good, null, false))
           .hasMessageContaining("linear_forward: a required tensor is null");
       assertThatThrownBy(() -> kernels.linearBackwardInput(x, y, w, false))
           .hasMessageContaining("linear_backward_input: x is f32 [3,64], want f32|bf16 [3,32]");

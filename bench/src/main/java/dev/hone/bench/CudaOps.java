@@ -90,7 +90,7 @@ final class CudaOps {
       double flops = 2.0 * tokens * out * in;
       double bytes = w.bytes() + x.bytes() + y.bytes();
       String shape = "M=" + tokens + " N=" + out + " K=" + in + (nf4 ? " nf4" : " " + compute);
-      rows.op("linear_forward", shape, timing.of(() -> on.card().linearForward(y, x, w, null)), flops, bytes);
+      rows.op("linear_forward", shape, timing.of(() -> on.card().linearForward(y, x, w, null, false)), flops, bytes);
       rows.op(
           "linear_backward_input", shape, timing.of(() -> on.card().linearBackwardInput(dx, y, w, false)), flops,
           bytes);

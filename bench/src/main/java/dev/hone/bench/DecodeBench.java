@@ -44,7 +44,7 @@ public class DecodeBench extends OpBench {
 
   @Benchmark
   public void linear(Traffic bytes) {
-    kernels.linearForward(y, x, w, null);
+    kernels.linearForward(y, x, w, null, false);
     bytes.add(Traffic.of(x, w, y));
   }
 }

@@ -34,7 +34,7 @@ public class LinearBench extends OpBench {
 
   @Benchmark
   public void forward(Flops work, Traffic bytes) {
-    kernels.linearForward(y, x, w, null);
+    kernels.linearForward(y, x, w, null, false);
     work.add(flops);
     bytes.add(Traffic.of(x, w, y));
   }

@@ -226,11 +226,11 @@ public final class CpuKernels implements Kernels {
 
   @Override
   public void linearForward(
-      Tensor y, Tensor x, Tensor w, Tensor bias) {
+      Tensor y, Tensor x, Tensor w, Tensor bias, boolean accumulate) {
     int status;
     try {
       status = (int) HoneH.LINEAR_FORWARD.invokeExact(
-          at(y), at(x), at(w), at(bias));
+          at(y), at(x), at(w), at(bias), accumulate ? 1 : 0);
     } catch (Throwable t) {
       throw mismatch("hone_linear_forward", t);
     }

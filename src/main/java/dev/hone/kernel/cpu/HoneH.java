@@ -49,7 +49,7 @@ final class HoneH {
   static final MethodHandle RMSNORM_BACKWARD =
       function("hone_rmsnorm_backward", JAVA_INT, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS, JAVA_FLOAT, JAVA_INT);
   static final MethodHandle LINEAR_FORWARD =
-      function("hone_linear_forward", JAVA_INT, ADDRESS, ADDRESS, ADDRESS, ADDRESS);
+      function("hone_linear_forward", JAVA_INT, ADDRESS, ADDRESS, ADDRESS, ADDRESS, JAVA_INT);
   static final MethodHandle LINEAR_BACKWARD_INPUT =
       function("hone_linear_backward_input", JAVA_INT, ADDRESS, ADDRESS, ADDRESS, JAVA_INT);
   static final MethodHandle LINEAR_BACKWARD_WEIGHT =

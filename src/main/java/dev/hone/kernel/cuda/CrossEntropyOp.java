@@ -74,7 +74,7 @@ final class CrossEntropyOp {
       long n = Math.min(chunk, rows.shape(0) - first);
       stage.begin("labelled_gather").tensor(scratch, gathered).tensor(scratch, labels).tensor(h).tensor(targets)
           .tensor(rows, DType.I32.bytes(first)).dim(n).dim(m).dim(hidden).rows(n, hidden);
-      products.forward(scratch, z, scratch, gathered, u, null, n);
+      products.forward(scratch, z, scratch, gathered, u, null, n, false);
       stage.begin("ce_rows").tensor(scratch, z).tensor(scratch, labels).tensor(scratch)
           .dim(n).dim(vocab).real(logitScale).real(softcap).real(invCount).real(labelSmoothing).flag(dh != null)
           .rows(n, vocab);

@@ -250,8 +250,8 @@ public final class CudaKernels implements Kernels {
   }
 
   @Override
-  public void linearForward(Tensor y, Tensor x, Tensor w, Tensor bias) {
-    products.forward(y, x, w, bias);
+  public void linearForward(Tensor y, Tensor x, Tensor w, Tensor bias, boolean accumulate) {
+    products.forward(y, x, w, bias, accumulate);
   }
 
   @Override

@@ -4,7 +4,7 @@ import dev.hone.tensor.DType;
 import dev.hone.tensor.Tensor;
 
 /**
- * The low-rank branch: y += s u B^T with u = d(x) A^T / (1-p), and its gradients. d masks x by dropout; 1/(1-p)
+ * The low-rank branch: y = s u B^T with u = d(x) A^T / (1-p), and its gradients. d masks x by dropout; 1/(1-p)
  * multiplies sums.
  *
  * <pre>
@@ -39,7 +39,7 @@ final class LoraProducts {
     long n = b.shape(0);
     long r = a.shape(0);
     down(u, x, a, m, k, r, k, 1 / (1 - dropout), false, dropout, seed);
-    up(y, u, b, m, n, r, r, scale, false, 0, 0);
+    up(y, false, u, b, m, n, r, r, scale, false, 0, 0);
   }
 
   void backward(
@@ -58,7 +58,7 @@ final class LoraProducts {
     down(e, dy, b, m, n, r, r, scale, true, 0, 0);
     if (dx != null) {
       Args.matrix(op, dx, stage.compute(), m, k);
-      up(dx, e, a, m, k, r, k, kept, true, dropout, seed);
+      up(dx, true, e, a, m, k, r, k, kept, true, dropout, seed);
     }
     gradient(da, e, x, m, k, r, k, kept, false, dropout, seed);
     gradient(db, u, dy, m, n, r, r, scale, true, 0, 0);
@@ -89,15 +89,15 @@ final class LoraProducts {
     }
   }
 
-  /** y (M,N) += alpha mask(u b^T); b (N,R), or (R,N) when transposed. */
+  /** y (M,N) = or += alpha mask(u b^T); b (N,R), or (R,N) when transposed. Later chunks of ranks add to the first. */
   private void up(
-      Tensor y, Tensor u, Tensor b, long m, long n, long r, long ldb, float alpha, boolean transposed, float dropout,
-      long seed) {
+      Tensor y, boolean accumulate, Tensor u, Tensor b, long m, long n, long r, long ldb, float alpha,
+      boolean transposed, float dropout, long seed) {
     for (long first = 0; first < r; first += MOST_RANKS) {
       long ranks = Math.min(MOST_RANKS, r - first);
       Launcher launch = stage.begin("lora_up").tensor(y).tensor(u, HALF * first)
           .tensor(b, DType.F32.bytes(transposed ? first * ldb : first)).dim(m).dim(n).dim(ranks).dim(n).dim(r).dim(ldb)
-          .real(alpha).flag(transposed).real(dropout).bits(dropout > 0 ? seed : 0);
+          .real(alpha).flag(transposed).flag(accumulate || first > 0).real(dropout).bits(dropout > 0 ? seed : 0);
       Program.Kernel kernel = launch.choose(m, n, 1, "R", (int) ranks, -1);
       launch.launch(kernel, Launcher.tilesOf(kernel, m, n), 1);
     }

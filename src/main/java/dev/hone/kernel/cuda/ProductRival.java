@@ -67,7 +67,8 @@ final class ProductRival implements Rival {
     }
     long k = launch.value("K");
     return launch.value("bias") != 0 ? null
-        : DenseProduct.forward(dtype, launch.value("M"), launch.value("N"), k, k, launch.value("ldy"));
+        : DenseProduct.forward(dtype, launch.value("M"), launch.value("N"), k, k, launch.value("ldy"),
+            launch.value("accumulate") != 0);
   }
 
   /** Which of the shipped tiles is used is theirs to choose, so the work has their name too. */

@@ -8,7 +8,7 @@ import dev.hone.tensor.Tensor;
  * Products with a frozen weight W (N,K), in the compute dtype, NF4 or I8.
  *
  * <pre>
- *   forward   y (M,N)  = x W^T + bias     NF4, I8: slabs of rows of W, each dequantised to the workspace and used at once
+ *   forward   y (M,N) (+)= x W^T + bias   NF4, I8: slabs of rows of W, each dequantised to the workspace and used at once
  *   backward  dx (M,K) (+)= dy W          NF4, I8: slabs of columns of W, so that dx needs no sum over slabs
  * </pre>
  *
@@ -35,7 +35,7 @@ final class Products {
     return Math.max(Math.min(SLAB, weight * HALF), features * SLAB_LEAST * HALF);
   }
 
-  void forward(Tensor y, Tensor x, Tensor w, Tensor bias) {
+  void forward(Tensor y, Tensor x, Tensor w, Tensor bias, boolean accumulate) {
     String op = "linear_forward";
     Args.matrix(op, x, stage.compute(), Args.ANY, Args.ANY);
     Args.weight(op, w, stage.compute(), Args.ANY, x.shape(1));
@@ -51,7 +51,7 @@ final class Products {
         throw Args.bad(op + ": " + w + " with f32 output: not on a card");
       }
       for (long row = 0; row < m; row += GEMV_ROWS) {
-        gemv("linear_gemv_f32", y, row, x, w, bias, Math.min(GEMV_ROWS, m - row));
+        gemv("linear_gemv_f32", y, row, x, w, bias, Math.min(GEMV_ROWS, m - row), accumulate);
       }
     } else if (m <= GEMV_ROWS) {
       String rows =
@@ -60,27 +60,27 @@ final class Products {
             case I8 -> "gemv_int8";
             default -> "linear_gemv";
           };
-      gemv(rows, y, 0, x, w, bias, m);
+      gemv(rows, y, 0, x, w, bias, m, accumulate);
     } else {
-      forward(y, 0, x, 0, w, bias, m);
+      forward(y, 0, x, 0, w, bias, m, accumulate);
     }
   }
 
-  private void gemv(String op, Tensor y, long row, Tensor x, Tensor w, Tensor bias, long m) {
+  private void gemv(String op, Tensor y, long row, Tensor x, Tensor w, Tensor bias, long m, boolean accumulate) {
     long n = w.shape(0);
     long k = w.shape(1);
     Launcher launch = stage.begin(op).tensor(y, y.dtype().bytes(row * n)).tensor(x, HALF * row * k);
-    weight(launch, w).tensor(bias).dim(m).dim(n).dim(k);
+    weight(launch, w).tensor(bias).dim(m).dim(n).dim(k).flag(accumulate);
     launch.rows(n, k);
   }
 
-  /** m rows from {@code yAt} bytes into y = m rows from {@code xAt} bytes into x times W^T, by tiles. */
-  void forward(Tensor y, long yAt, Tensor x, long xAt, Tensor w, Tensor bias, long m) {
+  /** m rows from {@code yAt} bytes into y = or += m rows from {@code xAt} bytes into x times W^T, by tiles. */
+  void forward(Tensor y, long yAt, Tensor x, long xAt, Tensor w, Tensor bias, long m, boolean accumulate) {
     long n = w.shape(0);
     long k = w.shape(1);
     if (!w.dtype().isQuantised()) {
       stage.begin("linear_fwd").tensor(y, yAt).tensor(x, xAt).tensor(w).tensor(bias)
-          .dim(m).dim(n).dim(k).dim(n).tiles(m, n);
+          .dim(m).dim(n).dim(k).dim(n).flag(accumulate).tiles(m, n);
       return;
     }
     Tensor slab = stage.workspace("linear_forward", slab(n, k) * k * HALF);
@@ -88,7 +88,8 @@ final class Products {
       long rows = Math.min(slab(n, k), n - first);
       dequantize(slab, w, first, rows, 0, k);
       stage.begin("linear_fwd").tensor(y, yAt + HALF * first).tensor(x, xAt).tensor(slab)
-          .tensor(bias, DType.F32.bytes(first)).dim(m).dim(rows).dim(k).dim(n).tiles(m, rows);
+          .tensor(bias, DType.F32.bytes(first)).dim(m).dim(rows).dim(k).dim(n).flag(accumulate)
+          .tiles(m, rows);
     }
   }
 

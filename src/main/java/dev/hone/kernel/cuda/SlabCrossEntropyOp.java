@@ -99,7 +99,7 @@ final class SlabCrossEntropyOp {
       Tensor part = slab(op, u);
       for (long row = 0; row < n; row += chunk) {
         long some = Math.min(chunk, n - row);
-        products.forward(scratch, z, g, gathered + HALF * row * hidden, part, null, some);
+        products.forward(scratch, z, g, gathered + HALF * row * hidden, part, null, some, false);
         stage.begin("ce_slab_fwd").tensor(scratch, z).tensor(scratch, labels + DType.I32.bytes(row))
             .tensor(scratch, counts + row * COUNTS).tensor(scratch, picked + DType.F32.bytes(row)).dim(some)
             .dim(part.shape(0)).dim(u.first(slab)).dim(u.rows()).real(logitScale).real(softcap)
@@ -118,7 +118,7 @@ final class SlabCrossEntropyOp {
       for (long row = 0; row < n; row += chunk) {
         long some = Math.min(chunk, n - row);
         long here = HALF * row * hidden;
-        products.forward(scratch, z, dh, here, part, null, some);
+        products.forward(scratch, z, dh, here, part, null, some, false);
         stage.begin("ce_slab_bwd").tensor(scratch, z).tensor(scratch, labels + DType.I32.bytes(row))
             .tensor(scratch, lse + DType.F32.bytes(row)).tensor(scratch, picked + DType.F32.bytes(row)).dim(some)
             .dim(part.shape(0)).dim(u.first(slab)).dim(u.rows()).real(logitScale).real(softcap).real(invCount)

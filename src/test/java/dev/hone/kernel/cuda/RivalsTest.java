@@ -87,7 +87,7 @@ class RivalsTest {
         Tensor y = matrix(card, arena, "y", M, N, 3);
         Tensor dx = matrix(card, arena, "dx", M, K, 4);
         Tensor dy = matrix(card, arena, "dy", M, N, 5);
-        card.linearForward(y, x, w, null);
+        card.linearForward(y, x, w, null, false);
         card.linearBackwardInput(dx, dy, w, true);
         float[] xs = x.toFloats();
         float[] ws = w.toFloats();
@@ -146,9 +146,9 @@ class RivalsTest {
       Tensor x = matrix(card, arena, "x", M, K, 1);
       Tensor w = matrix(card, arena, "w", N, K, 2);
       Tensor y = matrix(card, arena, "y", M, N, 3);
-      card.linearForward(y, x, w, null);
+      card.linearForward(y, x, w, null, false);
       long before = StandIn.counter("allocations");
-      card.linearForward(y.rows(M - 3), x.rows(M - 3), w, null);
+      card.linearForward(y.rows(M - 3), x.rows(M - 3), w, null, false);
       card.synchronize();
       assertThat(StandIn.counter("allocations")).isEqualTo(before);
       assertThat(card.remarks()).hasSize(1);
@@ -170,7 +170,7 @@ class RivalsTest {
       for (int i = 0; i < 30; i++) {
         long before = meter.getCurrentThreadAllocatedBytes();
         for (int product = 0; product < 100; product++) {
-          card.linearForward(y, x, w, null);
+          card.linearForward(y, x, w, null, false);
         }
         least = Math.min(least, meter.getCurrentThreadAllocatedBytes() - before);
       }
@@ -185,9 +185,9 @@ class RivalsTest {
         CudaKernels card = open(new Rivalry(Rivalry.Use.ALWAYS, Rivalry.Use.NEVER), withCublasLt())) {
       Tensor bias = Tensor.allocate(card.memory(), arena, "bias", DType.F32, N).set(new float[N]);
       Tensor y = matrix(card, arena, "y", M, N, 3);
-      card.linearForward(y, matrix(card, arena, "x", M, K, 1), matrix(card, arena, "w", N, K, 2), bias);
+      card.linearForward(y, matrix(card, arena, "x", M, K, 1), matrix(card, arena, "w", N, K, 2), bias, false);
       float[] withBias = y.toFloats();
-      card.linearForward(y, matrix(card, arena, "x", M, K, 1), matrix(card, arena, "w", N, K, 2), null);
+      card.linearForward(y, matrix(card, arena, "x", M, K, 1), matrix(card, arena, "w", N, K, 2), null, false);
       assertThat(withBias).isEqualTo(y.toFloats());
     }
   }

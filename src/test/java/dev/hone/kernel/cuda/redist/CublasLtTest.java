@@ -85,18 +85,20 @@ class CublasLtTest {
   }
 
   @ParameterizedTest
-  @CsvSource({"BF16,5,7,11,11,7", "F16,5,7,11,13,9", "BF16,1,3,2,2,3", "BF16,64,48,32,40,56", "F16,33,1,17,17,4"})
-  void forwardIsXTimesWTransposed(DType dtype, long m, long n, long k, long ldx, long ldy) {
+  @CsvSource({"BF16,5,7,11,11,7,false", "F16,5,7,11,13,9,true", "BF16,1,3,2,2,3,true", "BF16,64,48,32,40,56,false",
+      "F16,33,1,17,17,4,false"})
+  void forwardIsXTimesWTransposed(DType dtype, long m, long n, long k, long ldx, long ldy, boolean accumulate) {
     try (Arena arena = Arena.ofConfined(); CublasLt lt = new CublasLt(fake.found(), 0, 0)) {
       Matrix x = Matrix.random(arena, dtype, m, k, ldx, 1);
       Matrix w = Matrix.random(arena, dtype, n, k, k, 2);
       Matrix y = Matrix.random(arena, dtype, m, n, ldy, 3);
-      DenseProduct product = DenseProduct.forward(dtype, m, n, k, ldx, ldy);
+      Matrix start = Matrix.random(arena, dtype, m, n, ldy, 3);
+      DenseProduct product = DenseProduct.forward(dtype, m, n, k, ldx, ldy, accumulate);
       assertThat(lt.offers(product)).isTrue();
       lt.run(product, y.data.address(), x.data.address(), w.data.address(), MemorySegment.NULL);
       for (long i = 0; i < m; i++) {
         for (long j = 0; j < n; j++) {
-          double sum = 0;
+          double sum = accumulate ? start.at(i, j) : 0;
           for (long l = 0; l < k; l++) {
             sum += (double) x.at(i, l) * w.at(j, l);
           }
@@ -136,7 +138,7 @@ class CublasLtTest {
   void aShapeIsPlannedOnceAndItsPlanIsGivenBack() {
     try (Arena arena = Arena.ofConfined(); CublasLt lt = new CublasLt(fake.found(), 0, 0)) {
       Matrix x = Matrix.random(arena, DType.BF16, 4, 4, 4, 1);
-      DenseProduct product = DenseProduct.forward(DType.BF16, 4, 4, 4, 4, 4);
+      DenseProduct product = DenseProduct.forward(DType.BF16, 4, 4, 4, 4, 4, false);
       int open = fake.live();
       for (int i = 0; i < 3; i++) {
         lt.run(product, x.data.address(), x.data.address(), x.data.address(), MemorySegment.NULL);
@@ -150,7 +152,7 @@ class CublasLtTest {
   void aProductWithoutAnAlgorithmIsNotOffered() {
     try (CublasLt lt = new CublasLt(fake.found(), 0, 0)) {
       fake.offer(false);
-      DenseProduct product = DenseProduct.forward(DType.BF16, 4, 4, 4, 4, 4);
+      DenseProduct product = DenseProduct.forward(DType.BF16, 4, 4, 4, 4, 4, false);
       assertThat(lt.offers(product)).isFalse();
       assertThatThrownBy(() -> lt.run(product, 0, 0, 0, MemorySegment.NULL))
           .isInstanceOf(NativeException.class)
@@ -161,11 +163,11 @@ class CublasLtTest {
   @Test
   void aRefusalNamesTheCallAndTheCode() {
     try (CublasLt lt = new CublasLt(fake.found(), 0, 0)) {
-      assertThatThrownBy(() -> lt.offers(DenseProduct.forward(DType.BF16, 4, 4, 4, 3, 4)))
+      assertThatThrownBy(() -> lt.offers(DenseProduct.forward(DType.BF16, 4, 4, 4, 3, 4, false)))
           .isInstanceOf(NativeException.class)
           .hasMessage("cublasLtMatrixLayoutCreate: CUBLAS_STATUS_INVALID_VALUE");
       assertThat(fake.refusal()).contains("leading dimension");
-      assertThatThrownBy(() -> lt.offers(DenseProduct.forward(DType.F32, 4, 4, 4, 4, 4)))
+      assertThatThrownBy(() -> lt.offers(DenseProduct.forward(DType.F32, 4, 4, 4, 4, 4, false)))
           .isInstanceOf(NativeException.class)
           .hasMessageContaining("want bf16 or f16");
     }
