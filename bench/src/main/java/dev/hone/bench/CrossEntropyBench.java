@@ -45,7 +45,7 @@ public class CrossEntropyBench extends OpBench {
 
   private double run(Tensor gradient, int products, Flops work, Traffic bytes) {
     loss.zero();
-    kernels.crossEntropy(loss, gradient, null, scratch, h, head, targets, inverseCount, 1, 0, 0);
+    kernels.crossEntropy(loss, gradient, null, scratch, h, head, targets, null, inverseCount, 1, 0, 0);
     work.add(products * product);
     bytes.add(Traffic.of(h, head, targets) + (gradient == null ? 0 : Traffic.of(gradient)));
     return loss.toDouble();

@@ -210,13 +210,15 @@ final class CudaOps {
       Tensor head = on.activation("head", 0.02f, Shape.VOCAB, hidden);
       Tensor dh = on.empty("dh", compute, tokens, hidden);
       Tensor targets = on.counting("targets", tokens, Shape.VOCAB);
+      Tensor labelled = on.counting("rows", tokens, tokens);
       Tensor loss = on.empty("loss", DType.F64, 1);
       long bytes = on.card().crossEntropyScratchBytes(tokens, hidden, Shape.VOCAB, compute);
       Tensor scratch = on.empty("scratch", DType.U8, bytes);
       double flops = 2.0 * 2 * tokens * Shape.VOCAB * hidden;
       rows.op(
           "cross_entropy", size("M", tokens, "C", hidden, "V", Shape.VOCAB),
-          timing.of(() -> on.card().crossEntropy(loss, dh, null, scratch, h, head, targets, 1f / tokens, 1, 0, 0)),
+          timing.of(
+              () -> on.card().crossEntropy(loss, dh, null, scratch, h, head, targets, labelled, 1f / tokens, 1, 0, 0)),
           flops,
           2.0 * head.bytes());
     }
