@@ -1,5 +1,5 @@
 /*
- * Linear + cross-entropy over chunks of Tc tokens; the logits never exist whole.
+ * Linear + cross-entropy; the logits never exist whole.
  *
  * Forward.   a = logit_scale h U^T,   z = a, or c tanh(a / c) with softcap c > 0
  *            lse = max + log sum_v exp(z_v - max),   nll = lse - z_y,   y the target
@@ -8,7 +8,7 @@
  *            dz_v = inv_count (p_v - (1-e) [v = y] - e/V)
  *            through the cap, z = c tanh(a/c), dz/da = 1 - tanh^2 = 1 - (z/c)^2;  d(h U^T) = logit_scale da
  *            dh = d(h U^T) U,   dU += d(h U^T)^T h
- *            d(h U^T) overwrites z, so forward and backward are one pass per chunk.
+ *            d(h U^T) overwrites z, so forward and backward are one pass.
  * Shapes.    h (M,C) f32|bf16   u (V,C) f32|bf16|f16|nf4   targets (M) i32, a label or -100   loss (1) f64, accumulated
  *            dh (M,C) overwritten, zero in ignored rows, or null   du (V,C) f32, accumulated, or null   scratch u8
  *            Rows that are ignored cost nothing.

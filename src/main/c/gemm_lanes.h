@@ -225,40 +225,33 @@ static void finish_swapped(const hone_gemm_result *c, const float *acc, const ho
   }
 }
 
-/* A whole row of a tile into an f32 result. */
-ALWAYS_INLINE void finish_row(float *out, const float *acc, VEC scale, VEC bias0, VEC bias1, const bool accumulate) {
+/* A whole row of a tile into an f32 result, or a bf16 one, rounded once. */
+ALWAYS_INLINE void finish_row(void *out, const float *acc, VEC scale, VEC bias0, VEC bias1, const bool bf16,
+                              const bool accumulate) {
+  uint16_t *half = out;
+  float *whole = out;
   VEC r0 = VFMA(scale, VLOAD(acc), bias0), r1 = VFMA(scale, VLOAD(acc + WIDTH), bias1);
   if (accumulate) {
-    r0 = VADD(r0, VLOADU(out));
-    r1 = VADD(r1, VLOADU(out + WIDTH));
+    r0 = VADD(r0, bf16 ? VBF16(half) : VLOADU(whole));
+    r1 = VADD(r1, bf16 ? VBF16(half + WIDTH) : VLOADU(whole + WIDTH));
   }
-  VSTOREU(out, r0);
-  VSTOREU(out + WIDTH, r1);
-}
-
-/* The same into a bf16 result, rounded once. */
-ALWAYS_INLINE void finish_row_bf16(uint16_t *out, const float *acc, VEC scale, VEC bias0, VEC bias1,
-                                   const bool accumulate) {
-  VEC r0 = VFMA(scale, VLOAD(acc), bias0), r1 = VFMA(scale, VLOAD(acc + WIDTH), bias1);
-  if (accumulate) {
-    r0 = VADD(r0, VBF16(out));
-    r1 = VADD(r1, VBF16(out + WIDTH));
+  if (bf16) {
+    VSTORE_BF16(half, r0);
+    VSTORE_BF16(half + WIDTH, r1);
+  } else {
+    VSTOREU(whole, r0);
+    VSTOREU(whole + WIDTH, r1);
   }
-  VSTORE_BF16(out, r0);
-  VSTORE_BF16(out + WIDTH, r1);
 }
 
 /* A whole tile into a result that nothing masks. */
 ALWAYS_INLINE void finish_whole(const hone_gemm_result *c, const float *acc, const hone_gemm_place *p,
                                 const float *bias, const bool bf16, const bool accumulate) {
   const VEC scale = VBROADCAST(&c->scale), bias0 = VLOAD(bias), bias1 = VLOAD(bias + WIDTH);
-  int64_t at = p->row * c->tensor->shape[1] + p->column;
-  for (int i = 0; i < p->rows; i++, at += c->tensor->shape[1], acc += COLUMNS) {
-    if (bf16) {
-      finish_row_bf16((uint16_t *)c->tensor->data + at, acc, scale, bias0, bias1, accumulate);
-    } else {
-      finish_row((float *)c->tensor->data + at, acc, scale, bias0, bias1, accumulate);
-    }
+  const int64_t size = bf16 ? 2 : 4, stride = c->tensor->shape[1];
+  char *out = (char *)c->tensor->data + (p->row * stride + p->column) * size;
+  for (int i = 0; i < p->rows; i++, out += stride * size, acc += COLUMNS) {
+    finish_row(out, acc, scale, bias0, bias1, bf16, accumulate);
   }
 }
 
@@ -280,7 +273,7 @@ static void finish(const hone_gemm_result *c, const float *acc, const hone_gemm_
   }
   for (int i = 0; i < p->rows; i++) {
     int64_t at = (p->row + i) * stride + p->column;
-    finish_row(row, acc + i * COLUMNS, VBROADCAST(&c->scale), VLOAD(bias), VLOAD(bias + WIDTH), false);
+    finish_row(row, acc + i * COLUMNS, VBROADCAST(&c->scale), VLOAD(bias), VLOAD(bias + WIDTH), false, false);
     if (c->mask.p > 0) drop(row, at, p->columns, &c->mask);
     store_row(c->tensor, at, row, p->columns, c->accumulate);
   }
