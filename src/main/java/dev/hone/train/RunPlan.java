@@ -96,19 +96,22 @@ public final class RunPlan {
       throw UserError.of("%s: a card trains adapters, not whole weights; use finetuning_type: lora, or plan without a card",
           config.where("finetuning_type"));
     }
-    Planner.Ops ops =
-        new Planner.Ops() {
-          @Override
-          public long crossEntropyBytes(StepShape shape, Layout layout) {
-            return CudaKernels.crossEntropyScratchOf(shape.tokens(), spec.hidden(), spec.vocab(), layout.head());
-          }
+    return new Planner(spec, tuning, blobs(), cardOps(spec, tuning), card, limits, fixed);
+  }
 
-          @Override
-          public long workspaceBytes(StepShape shape) {
-            return CudaKernels.workspaceOf(TrainingPlan.largest(spec, tuning, shape));
-          }
-        };
-    return new Planner(spec, tuning, blobs(), ops, card, limits, fixed);
+  /** What the ops of a card want besides their operands. */
+  public static Planner.Ops cardOps(ModelSpec spec, Tuning tuning) {
+    return new Planner.Ops() {
+      @Override
+      public long crossEntropyBytes(StepShape shape, Layout layout) {
+        return CudaKernels.crossEntropyScratchOf(shape.tokens(), spec.hidden(), spec.vocab(), layout.head());
+      }
+
+      @Override
+      public long workspaceBytes(StepShape shape) {
+        return CudaKernels.workspaceOf(TrainingPlan.largest(spec, tuning, shape));
+      }
+    };
   }
 
   /** The buffers of training on the CPU, recomputing or not. */

@@ -3,9 +3,8 @@ package dev.hone.plan;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.hone.config.Moments;
-import dev.hone.config.Placement;
 import dev.hone.config.Placement.Where;
-import dev.hone.kernel.cuda.CudaKernels;
+import dev.hone.config.Placement;
 import dev.hone.model.Architectures;
 import dev.hone.model.BuiltInShapes;
 import dev.hone.model.ModelSpec;
@@ -13,6 +12,7 @@ import dev.hone.model.Projection;
 import dev.hone.model.Tuning;
 import dev.hone.plan.Layout.Activations;
 import dev.hone.tensor.DType;
+import dev.hone.train.RunPlan;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
@@ -54,18 +54,7 @@ class PlacementSearchTest {
     private Planner planner() {
       ModelSpec spec = spec();
       Tuning tuning = tuning();
-      Planner.Ops ops = new Planner.Ops() {
-        @Override
-        public long crossEntropyBytes(StepShape step, Layout layout) {
-          return CudaKernels.crossEntropyScratchOf(step.tokens(), spec.hidden(), spec.vocab(), layout.head());
-        }
-
-        @Override
-        public long workspaceBytes(StepShape step) {
-          return CudaKernels.workspaceOf(TrainingPlan.largest(spec, tuning, step));
-        }
-      };
-      return new Planner(spec, tuning, blobs(), ops, CARD, limits, fixed);
+      return new Planner(spec, tuning, blobs(), RunPlan.cardOps(spec, tuning), CARD, limits, fixed);
     }
   }
 

@@ -5,7 +5,6 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.hone.config.Placement;
 import dev.hone.config.UserError;
-import dev.hone.kernel.cuda.CudaKernels;
 import dev.hone.model.Architectures;
 import dev.hone.model.BuiltInShapes;
 import dev.hone.model.ModelSpec;
@@ -13,6 +12,7 @@ import dev.hone.model.Projection;
 import dev.hone.model.Tuning;
 import dev.hone.plan.Layout.Activations;
 import dev.hone.tensor.DType;
+import dev.hone.train.RunPlan;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.OptionalInt;
@@ -42,20 +42,6 @@ class PlanTest {
     return new Tuning.Lora(targets, 0);
   }
 
-  private static Planner.Ops ops(ModelSpec spec, Tuning tuning) {
-    return new Planner.Ops() {
-      @Override
-      public long crossEntropyBytes(StepShape step, Layout layout) {
-        return CudaKernels.crossEntropyScratchOf(step.tokens(), spec.hidden(), spec.vocab(), layout.head());
-      }
-
-      @Override
-      public long workspaceBytes(StepShape step) {
-        return CudaKernels.workspaceOf(TrainingPlan.largest(spec, tuning, step));
-      }
-    };
-  }
-
   private static Planner planner(String model, CardSpec card, long vram, Placement fixed) {
     return planner(model, card, vram, 32 * GIB, fixed);
   }
@@ -64,7 +50,7 @@ class PlanTest {
     ModelSpec spec = spec(model);
     Tuning tuning = lora(spec, 16);
     return new Planner(
-        spec, tuning, BlobBytes.of(spec, BlobBytes.Form.NF4_DOUBLE, DType.BF16), ops(spec, tuning), card,
+        spec, tuning, BlobBytes.of(spec, BlobBytes.Form.NF4_DOUBLE, DType.BF16), RunPlan.cardOps(spec, tuning), card,
         new Planner.Limits(vram, CardSpec.CONTEXT, 64 * GIB, pinned), fixed);
   }
 
