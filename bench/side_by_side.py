@@ -95,19 +95,24 @@ def medians(a, runs):
 def compared(a, title, runs, first, second, tolerance):
     """Prints the ratios first over second and whether the losses agree; a row of figures, and that."""
     speed, peak = medians(a, runs)
+    fastest = {s: max(v for r in rs for v in r["speeds"][a.warmup :]) for s, rs in runs.items()}
     losses = max(difference(x["losses"], y["losses"]) for x, y in zip(runs[first], runs[second]))
     norms = max(difference(x["norms"], y["norms"]) for x, y in zip(runs[first], runs[second]))
     agree = losses <= tolerance
     print(f"{title}: {first} {speed[first]:.1f} tokens/s, {second} {speed[second]:.1f}: ratio "
           f"{speed[first] / speed[second]:.3f};  peak {peak[first] / 2**20:.1f} of {peak[second] / 2**20:.1f} MiB: "
           f"ratio {peak[first] / peak[second]:.3f}")
+    print(f"{title}: fastest steps {fastest[first]:.1f} and {fastest[second]:.1f} tokens/s: ratio "
+          f"{fastest[first] / fastest[second]:.3f}")
     print(f"{title}: largest relative difference of losses {losses:.2e} "
           f"({'within' if agree else 'ABOVE'} {tolerance:g}), of gradient norms {norms:.2e}", flush=True)
     figures = {
         f"{first}_tokens_s": f"{speed[first]:.1f}", f"{second}_tokens_s": f"{speed[second]:.1f}",
         "speed_ratio": f"{speed[first] / speed[second]:.3f}", f"{first}_peak_mib": f"{peak[first] / 2**20:.1f}",
         f"{second}_peak_mib": f"{peak[second] / 2**20:.1f}", "peak_ratio": f"{peak[first] / peak[second]:.3f}",
-        "loss_difference": f"{losses:.3e}", "norm_difference": f"{norms:.3e}"}
+        "loss_difference": f"{losses:.3e}", "norm_difference": f"{norms:.3e}",
+        f"{first}_fastest_tokens_s": f"{fastest[first]:.1f}", f"{second}_fastest_tokens_s": f"{fastest[second]:.1f}",
+        "fastest_ratio": f"{fastest[first] / fastest[second]:.3f}"}
     return figures, agree
 
 
@@ -155,8 +160,9 @@ def append(name, row):
     file = ROOT / "bench" / "results" / name
     file.parent.mkdir(exist_ok=True)
     fresh = not file.exists()
+    columns = list(row) if fresh else file.read_text().partition("\n")[0].split(",")
     with open(file, "a", newline="") as out:
-        writer = csv.DictWriter(out, row.keys(), lineterminator="\n")
+        writer = csv.DictWriter(out, columns, lineterminator="\n")
         if fresh:
             writer.writeheader()
         writer.writerow(row)
