@@ -12,14 +12,15 @@
  * Shapes.    h (M,C) f32|bf16   u (V,C) f32|bf16|f16|nf4   targets (M) i32, a label or -100   loss (1) f64, accumulated
  *            dh (M,C) overwritten, zero in ignored rows, or null   du (V,C) f32, accumulated, or null   scratch u8
  *            Rows that are ignored cost nothing.
- * Two ways.  Tiles (head_tile.h): where U is frozen, labels are not smoothed and C <= 1024. A run of rows walks over the
- *            vocabulary with an online softmax, logits never leave the first-level cache, U is read once a run:
+ * Two ways.  Tiles (head_tile.h): where U is frozen and C <= 1024. A run of rows walks over the vocabulary with an online
+ *            softmax, logits never leave the first-level cache, U is read once a run:
  *            D = sum_v e^(z_v - top) dz_v/da_v U_v is rescaled when top rises, and divided by the sum at the end.
- *            Chunks: everything else. Whole rows of logits, Tc rows at a time; U is read once a chunk, twice with dh.
+ *            Label smoothing's part needs the mean of U's rows alone, mean_v z_v = logit_scale h . mean, unless there is
+ *            a softcap as well. Chunks: everything else. Whole rows of logits, Tc rows at a time; U is read once a chunk, twice with dh.
  * Memory.    Tc depends on V alone: as many rows, in sixteens, as 32 MiB of f32 logits hold, at least 32 (with fewer,
  *            reading U costs more than multiplying by it). scratch min(Tc, M) (4 V + C size(h) + 16) bytes. Logits at
  *            V = 32000: Tc = 256, 31.3 MiB; 128256: 64, 31.3 MiB; 262144: 32, 32 MiB.
- *            Tiles take (2 run + 96) C f32 for a run of at most 256 rows, in each thread, or, where runs are fewer than four
+ *            Tiles want scratch 16 M + 4 C bytes, and take (2 run + 96) C f32 for a run of at most 256 rows, in each thread, or, where runs are fewer than four
  *            for each thread, for each part of the vocabulary, as many as 16 MiB hold or threads need.
  * Rounding.  Logits, exponentials and dz in f32 also when h is bf16; max exact; sums of a block or row, lse and loss in
  *            f64; dh rounded once. Nothing cancels in the target's p_y - 1: chunks form it in f64, tiles from the others.
@@ -34,7 +35,7 @@ enum {
   IGNORED = -100,
   CHUNK_BYTES = 32 << 20, ROWS_STEP = 16, LEAST_ROWS = 32, /* of logits in a chunk */
   WIDEST_TILED = 1024,                                     /* hidden size */
-  TILED_ROW_BYTES = 16,                                    /* of scratch: a row's loss and place */
+  MEAN_COLUMNS = 64,                                       /* of U's mean at a time */
   LONGEST_RUN = 256, ITEMS_BYTES = 16 << 20,               /* rows of an item of tiles, items of one call */
   LEAST_PART = 64,                                         /* of the vocabulary of an item */
   SHARED_SLOT = 2, THREAD_SLOT = 3,                        /* workspace */
@@ -60,17 +61,47 @@ static parts layout(int64_t tokens, int64_t hidden, int64_t vocab, int32_t dtype
   p.logits = p.h + rounded(p.rows * hidden * (dtype == HONE_F32 ? 4 : 2));
   p.loss = p.logits + rounded(p.rows * vocab * (int64_t)sizeof(float));
   p.token = p.loss + rounded(p.rows * (int64_t)sizeof(double));
-  p.bytes = hone_max(p.token + rounded(p.rows * (int64_t)sizeof(int64_t)), tokens * TILED_ROW_BYTES);
+  p.bytes = p.token + rounded(p.rows * (int64_t)sizeof(int64_t));
   return p;
 }
 
-int64_t hone_cross_entropy_scratch_bytes(int64_t tokens, int64_t hidden, int64_t vocab, int32_t dtype) {
+/* Where the parts of the scratch of tiles lie: each labelled row's loss, its token, the mean of U's rows. */
+typedef struct tiled_parts {
+  int64_t token, mean, bytes;
+} tiled_parts;
+
+static tiled_parts tiled_layout(int64_t tokens, int64_t hidden) {
+  tiled_parts p = {.token = tokens * (int64_t)sizeof(double)};
+  p.mean = p.token + tokens * (int64_t)sizeof(int64_t);
+  p.bytes = p.mean + hidden * (int64_t)sizeof(float);
+  return p;
+}
+
+/* The tiles that serve a call, or null: dU would need the logits twice, bf16 instructions multiply faster than f32, and wide
+ * rows outgrow the caches while their logits cost less beside the product. */
+static const hone_head_path *tiles_for(int32_t dtype, int64_t hidden, bool weight_trains) {
+#if defined(__x86_64__)
+  const int32_t isa = hone_isa();
+  if (weight_trains || hidden > WIDEST_TILED || isa == HONE_ISA_REFERENCE) return NULL;
+  if (dtype == HONE_BF16 && isa >= HONE_ISA_AVX512_BF16) return NULL;
+  return isa >= HONE_ISA_AVX512 ? &hone_head_avx512 : &hone_head_avx2;
+#else
+  (void)dtype, (void)hidden, (void)weight_trains;
+  return NULL;
+#endif
+}
+
+int64_t hone_cross_entropy_scratch_bytes(int64_t tokens, int64_t hidden, int64_t vocab, int32_t dtype,
+                                         int32_t weight_trains, float softcap) {
   if (tokens < 0 || hidden < 1 || vocab < 1 || (dtype != HONE_F32 && dtype != HONE_BF16)) {
     hone_fail(HONE_BAD_ARGUMENT, "cross_entropy_scratch_bytes: %lld tokens, hidden %lld, vocabulary %lld, %s",
               (long long)tokens, (long long)hidden, (long long)vocab, hone_dtype_name(dtype));
     return -1;
   }
-  return layout(tokens, hidden, vocab, dtype).bytes + 63;
+  /* Both where it may be either: a head that trains is frozen in evaluation, capped logits may have smoothed labels. */
+  const bool tiled = tiles_for(dtype, hidden, weight_trains) && !(softcap > 0);
+  const int64_t chunks = tiled ? 0 : layout(tokens, hidden, vocab, dtype).bytes;
+  return hone_max(chunks, tiled_layout(tokens, hidden).bytes) + 63;
 }
 
 typedef struct row_settings {
@@ -119,7 +150,7 @@ static int32_t check(const hone_tensor *loss, const hone_tensor *dh, const hone_
   if (du) HONE_CHECK2(op, du, HONE_DTYPE_BIT(HONE_F32), vocab, hidden);
   HONE_CHECK1(op, targets, HONE_DTYPE_BIT(HONE_I32), tokens);
   HONE_CHECK1(op, scratch, HONE_DTYPE_BIT(HONE_U8), -1);
-  int64_t bytes = hone_cross_entropy_scratch_bytes(tokens, hidden, vocab, h->dtype);
+  int64_t bytes = hone_cross_entropy_scratch_bytes(tokens, hidden, vocab, h->dtype, du != NULL, s->softcap);
   HONE_REQUIRE(scratch->shape[0] >= bytes, "%s: %s has %lld bytes, want %lld", op, scratch->name,
                (long long)scratch->shape[0], (long long)bytes);
   HONE_REQUIRE(s->softcap >= 0, "%s: softcap is %g, want 0 (none) or more", op, (double)s->softcap);
@@ -182,23 +213,25 @@ static int32_t by_chunks(double *total, const hone_tensor *dh, const hone_tensor
 
 /* ---- tiles: head_tile.h -------------------------------------------------------------------------------------------- */
 
-/* The tiles that serve a call, or null: dU would need the logits twice, label smoothing's mean is another sum, bf16
- * instructions multiply faster than f32, and wide rows outgrow the caches while their logits cost less beside the product. */
-static const hone_head_path *tiles_for(const hone_tensor *h, const hone_tensor *du, float label_smoothing) {
-#if defined(__x86_64__)
-  const int32_t isa = hone_isa();
-  if (du || label_smoothing > 0 || h->shape[1] > WIDEST_TILED || isa == HONE_ISA_REFERENCE) return NULL;
-  if (h->dtype == HONE_BF16 && isa >= HONE_ISA_AVX512_BF16) return NULL;
-  return isa >= HONE_ISA_AVX512 ? &hone_head_avx512 : &hone_head_avx2;
-#else
-  (void)h, (void)du, (void)label_smoothing;
-  return NULL;
-#endif
+/* Mean of U's rows, as products have them, summed in f64. */
+static void mean_of_rows(float *mean, const hone_tensor *u, bool rounded) {
+  const int64_t vocab = u->shape[0], hidden = u->shape[1];
+#pragma omp parallel for schedule(static)
+  for (int64_t first = 0; first < hidden; first += MEAN_COLUMNS) {
+    const int64_t n = hone_min(MEAN_COLUMNS, hidden - first);
+    double sum[MEAN_COLUMNS] = {0};
+    float row[MEAN_COLUMNS];
+    for (int64_t v = 0; v < vocab; v++) {
+      hone_load(row, u, v * hidden + first, n);
+      for (int64_t j = 0; j < n; j++) sum[j] += (double)(rounded ? hone_bf16_to_f32(hone_f32_to_bf16(row[j])) : row[j]);
+    }
+    for (int64_t j = 0; j < n; j++) mean[first + j] = (float)(sum[j] / (double)vocab);
+  }
 }
 
 /* Items: runs of rows as long as may be, since each reads all of U; with fewer than four runs for each thread, several items
  * share a run, each with its part of the vocabulary. */
-static int32_t by_tiles(const hone_head_path *path, hone_head *head, int64_t count) {
+static int32_t walk_tiles(const hone_head_path *path, hone_head *head, int64_t count) {
   const int64_t threads = hone_threads(), vocab = head->u->shape[0];
   const int64_t panels = ceil_div(ceil_div(count, ceil_div(count, LONGEST_RUN)), path->panel);
   const int64_t run = panels * path->panel, runs = ceil_div(count, run);
@@ -238,6 +271,25 @@ static int32_t by_tiles(const hone_head_path *path, hone_head *head, int64_t cou
                             (long long)bytes) : HONE_OK;
 }
 
+static int32_t by_tiles(const hone_head_path *path, double *total, const hone_tensor *dh, char *scratch,
+                        const hone_tensor *h, const hone_tensor *u, const int32_t *target, const row_settings *s) {
+  const int64_t tokens = h->shape[0];
+  const tiled_parts at = tiled_layout(tokens, h->shape[1]);
+  double *row_losses = (double *)scratch;
+  int64_t *token = (int64_t *)(scratch + at.token), count = 0;
+  float *mean = s->label_smoothing > 0 ? (float *)(scratch + at.mean) : NULL;
+  for (int64_t m = 0; m < tokens; m++) {
+    if (target[m] != IGNORED) token[count++] = m;
+  }
+  if (!count) return HONE_OK;
+  if (mean) mean_of_rows(mean, u, h->dtype == HONE_BF16);
+  hone_head head = {h, u, dh, token, target, row_losses, mean, s->logit_scale, s->softcap, s->label_smoothing,
+                    s->inv_count * s->logit_scale, 0};
+  HONE_TRY(walk_tiles(path, &head, count));
+  for (int64_t i = 0; i < count; i++) *total += row_losses[i];
+  return HONE_OK;
+}
+
 int32_t hone_cross_entropy(const hone_tensor *loss, const hone_tensor *dh, const hone_tensor *du,
                            const hone_tensor *scratch, const hone_tensor *h, const hone_tensor *u,
                            const hone_tensor *targets, float inv_count, float logit_scale, float softcap,
@@ -250,16 +302,9 @@ int32_t hone_cross_entropy(const hone_tensor *loss, const hone_tensor *dh, const
   char *base = (char *)scratch->data + (64 - (uintptr_t)scratch->data % 64) % 64;
   double total = 0;
 
-  const hone_head_path *tiles = tiles_for(h, du, label_smoothing);
-  if (tiles) {
-    double *row_losses = (double *)base;
-    int64_t *token = (int64_t *)base + tokens, count = 0;
-    for (int64_t m = 0; m < tokens; m++) {
-      if (target[m] != IGNORED) token[count++] = m;
-    }
-    hone_head head = {h, u, dh, token, target, row_losses, logit_scale, softcap, inv_count * logit_scale, 0};
-    if (count) HONE_TRY(by_tiles(tiles, &head, count));
-    for (int64_t i = 0; i < count; i++) total += row_losses[i];
+  const hone_head_path *tiles = tiles_for(h->dtype, h->shape[1], du != NULL);
+  if (tiles && !(softcap > 0 && label_smoothing > 0)) {
+    HONE_TRY(by_tiles(tiles, &total, dh, base, h, u, target, &settings));
   } else {
     HONE_TRY(by_chunks(&total, dh, du, base, h, u, target, &settings));
   }

@@ -9,14 +9,16 @@
 
 #include "internal.h"
 
-/* One checked call of hone_cross_entropy without du and label smoothing. */
+/* One checked call of hone_cross_entropy without du. */
 typedef struct hone_head {
   const hone_tensor *h, *u;  /* (M,C), (V,C) */
   const hone_tensor *dh;     /* (M,C), or null: then the loss alone */
   const int64_t *token;      /* the labelled rows of h */
   const int32_t *target;     /* the label of each row of h */
   double *loss;              /* = of row token[i] */
+  const float *mean;         /* (C), of the rows of u; null: labels are not smoothed */
   float logit_scale, softcap;
+  float smoothing;           /* above 0 with mean, and then softcap is 0 */
   float factor;              /* inv_count times logit_scale */
   int64_t run;               /* rows of an item at most, whole panels */
 } hone_head;

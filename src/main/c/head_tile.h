@@ -9,6 +9,7 @@
  * so that no logit leaves the first-level cache and U is read once. The target's own logit is taken out before the
  * exponential: what is summed is the others', and 1 - p of the target has nothing to cancel:
  *   lse = log(others + e^z_y),   dh = factor (D - others U_y) / (others + e^z_y)     all relative to e^top
+ * Smoothed labels add eps (z_y - mean_v z_v) to a row's loss and factor eps (U_y - mean_v U_v) to its dh.
  */
 #include <math.h>
 
@@ -149,6 +150,19 @@ static void head_step(const hone_head *head, const head_scratch *x, int64_t row,
                rose ? TILE_RESCALE : TILE_ADD, x->factor);
 }
 
+/* What smoothing adds to the loss of a row whose own logit is given. */
+static double smoothed_loss(const hone_head *head, int64_t token, double own) {
+  const int64_t hidden = head->h->shape[1];
+  float h[CHUNK];
+  double mean = 0;
+  for (int64_t c = 0; c < hidden; c += CHUNK) {
+    const int64_t n = hone_min(CHUNK, hidden - c);
+    hone_load(h, head->h, token * hidden + c, n);
+    for (int64_t j = 0; j < n; j++) mean += (double)h[j] * (double)head->mean[c + j];
+  }
+  return (double)head->smoothing * (own - (double)head->logit_scale * mean);
+}
+
 /* The loss of the item's row i and, from its row of D, dh. */
 static void finish_row(const hone_head *head, const head_scratch *x, int64_t first, int64_t i, float *d) {
   const int64_t hidden = head->h->shape[1], token = head->token[first + i];
@@ -156,8 +170,9 @@ static void finish_row(const hone_head *head, const head_scratch *x, int64_t fir
   const double scale = exp((double)x->top[i] - base), others = x->others[i] * scale, of_own = exp(own - base);
   const double sum = others + of_own;
   head->loss[first + i] = own == base ? log1p(others) : base - own + log(sum);
+  if (head->mean) head->loss[first + i] += smoothed_loss(head, token, own);
   if (!head->dh) return;
-  double share = others / sum; /* 1 - p */
+  double share = others / sum - (double)head->smoothing; /* 1 - p, less the others' share of a smoothed label */
   if (head->softcap > 0) share *= 1 - own / (double)head->softcap * (own / (double)head->softcap);
   const float of_d = (float)((double)head->factor * scale / sum), of_u = (float)((double)head->factor * share);
   float buffer[CHUNK];
@@ -165,6 +180,7 @@ static void finish_row(const hone_head *head, const head_scratch *x, int64_t fir
     const int64_t n = hone_min(CHUNK, hidden - c);
     hone_load(buffer, head->u, head->target[token] * hidden + c, n);
     for (int64_t j = 0; j < n; j++) d[c + j] = of_d * d[c + j] - of_u * buffer[j];
+    for (int64_t j = 0; head->mean && j < n; j++) d[c + j] -= head->factor * head->smoothing * head->mean[c + j];
   }
   hone_store(head->dh, token * hidden, d, hidden, false);
 }

@@ -213,9 +213,10 @@ HONE_API int32_t hone_residual_backward(const hone_tensor *dr, const hone_tensor
  * loss (1) F64 += sum over targets[m] != -100 of [(1-eps) nll + eps mean_v(-logp_v)], not divided;
  * dh (M,C) = d(loss * inv_count)/dh, or null for evaluation; du (V,C) F32 += likewise, or null when U is frozen.
  * h (M,C); u (V,C) F32|BF16|F16|NF4|I8; targets (M) I32, already shifted: the label of the next token, or -100;
- * scratch: U8, at least hone_cross_entropy_scratch_bytes(M, C, V, dtype of h).
+ * scratch: U8, at least hone_cross_entropy_scratch_bytes(M, C, V, dtype of h, du != null, softcap).
  */
-HONE_API int64_t hone_cross_entropy_scratch_bytes(int64_t tokens, int64_t hidden, int64_t vocab, int32_t dtype);
+HONE_API int64_t hone_cross_entropy_scratch_bytes(int64_t tokens, int64_t hidden, int64_t vocab, int32_t dtype,
+                                                  int32_t weight_trains, float softcap);
 HONE_API int32_t hone_cross_entropy(const hone_tensor *loss, const hone_tensor *dh, const hone_tensor *du,
                                     const hone_tensor *scratch, const hone_tensor *h, const hone_tensor *u,
                                     const hone_tensor *targets, float inv_count, float logit_scale, float softcap,

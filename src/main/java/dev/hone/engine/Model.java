@@ -83,9 +83,12 @@ public final class Model implements AutoCloseable {
   }
 
   /** Bytes of scratch that the loss wants with the head on the device or in slabs. */
-  public static long crossEntropyBytes(Kernels kernels, ModelSpec spec, StepShape step, Layout layout) {
+  public static long crossEntropyBytes(
+      Kernels kernels, ModelSpec spec, Tuning tuning, StepShape step, Layout layout) {
     if (layout.head()) {
-      return kernels.crossEntropyScratchBytes(step.tokens(), spec.hidden(), spec.vocab(), step.compute());
+      return kernels.crossEntropyScratchBytes(
+          step.tokens(), spec.hidden(), spec.vocab(), step.compute(), tuning instanceof Tuning.Full,
+          spec.finalSoftcap());
     }
     long slabRows = Slabs.rows(spec.vocab(), step.compute().bytes(spec.hidden()));
     return kernels.slabCrossEntropyScratchBytes(step.tokens(), spec.hidden(), slabRows);
@@ -93,7 +96,7 @@ public final class Model implements AutoCloseable {
 
   private static Plan plan(
       Kernels kernels, ModelSpec spec, Tuning tuning, StepShape step, Layout layout, BlobBytes blobs) {
-    long crossEntropy = crossEntropyBytes(kernels, spec, step, layout);
+    long crossEntropy = crossEntropyBytes(kernels, spec, tuning, step, layout);
     long workspace = kernels.workspaceBytes(TrainingPlan.largest(spec, tuning, step));
     return TrainingPlan.of(spec, tuning, step, layout, new Needs(crossEntropy, workspace, blobs));
   }

@@ -176,8 +176,14 @@ public interface Kernels extends AutoCloseable {
   /** dr = multiplier dy; dr may be dy. */
   void residualBackward(Tensor dr, Tensor dy, float multiplier);
 
-  /** Bytes of scratch that {@link #crossEntropy} wants for M tokens. */
-  long crossEntropyScratchBytes(long tokens, long hidden, long vocab, DType compute);
+  /**
+   * Bytes of scratch that {@link #crossEntropy} wants for M tokens.
+   *
+   * @param weightTrains whether there will be a du
+   * @param softcap of the logits, 0 none
+   */
+  long crossEntropyScratchBytes(
+      long tokens, long hidden, long vocab, DType compute, boolean weightTrains, float softcap);
 
   /**
    * loss (1) f64 += the sum over targets != -100 of the label-smoothed negative log-likelihood of h u^T; dh (M,C) = its gradient

@@ -116,7 +116,7 @@ final class Placer {
     return new Planner.Ops() {
       @Override
       public long crossEntropyBytes(StepShape shape, Layout layout) {
-        return Model.crossEntropyBytes(kernels, spec, shape, layout);
+        return Model.crossEntropyBytes(kernels, spec, tuning, shape, layout);
       }
 
       @Override

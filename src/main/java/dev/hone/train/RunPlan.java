@@ -5,6 +5,7 @@ import dev.hone.config.Rivalry;
 import dev.hone.config.TrainConfig;
 import dev.hone.config.UserError;
 import dev.hone.engine.Adapters;
+import dev.hone.engine.Model;
 import dev.hone.format.HfConfig;
 import dev.hone.format.PeftConfig;
 import dev.hone.kernel.cpu.CpuKernels;
@@ -16,7 +17,6 @@ import dev.hone.model.Tuning;
 import dev.hone.plan.BlobBytes;
 import dev.hone.plan.CardSpec;
 import dev.hone.plan.Layout;
-import dev.hone.plan.Needs;
 import dev.hone.plan.Plan;
 import dev.hone.plan.Planner;
 import dev.hone.plan.StepShape;
@@ -120,9 +120,7 @@ public final class RunPlan {
     StepShape step = step();
     StepShape shape = new StepShape(compute, recompute, step.tokens(), step.documents(), step.positions(), step.moments());
     try (CpuKernels kernels = new CpuKernels()) {
-      long crossEntropy = kernels.crossEntropyScratchBytes(shape.tokens(), spec.hidden(), spec.vocab(), compute);
-      long workspace = kernels.workspaceBytes(TrainingPlan.largest(spec, tuning, shape));
-      return TrainingPlan.of(spec, tuning, shape, Layout.outside(recompute), new Needs(crossEntropy, workspace, null));
+      return Model.plan(kernels, spec, tuning, shape);
     }
   }
 }

@@ -107,7 +107,7 @@ class PlanOnCardTest {
           TrainingPlan.of(
               spec, lora, step, layout,
               new Needs(
-                  Model.crossEntropyBytes(kernels, spec, step, layout),
+                  Model.crossEntropyBytes(kernels, spec, lora, step, layout),
                   kernels.workspaceBytes(TrainingPlan.largest(spec, lora, step)),
                   UncachedBase.bytes(base, storage, step.compute())));
       try (CpuKernels host = new CpuKernels();

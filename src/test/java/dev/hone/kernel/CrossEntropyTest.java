@@ -29,8 +29,9 @@ class CrossEntropyTest {
 
   private static final Settings PLAIN = new Settings(0.25f, 1, 0, 0);
   private static final Settings EVERYTHING = new Settings(0.125f, 0.7f, 3, 0.1f);
-  /** What the tiled walk computes when there is no dU: all but label smoothing. */
+  /** With {@link #PLAIN} what the tiled walk computes when there is no dU: a softcap or smoothed labels, not both. */
   private static final Settings CAPPED = new Settings(0.25f, 1.5f, 5, 0);
+  private static final Settings SMOOTHED = new Settings(0.25f, 0.7f, 0, 0.1f);
 
   static Stream<Isa> isas() {
     return KernelCase.isas();
@@ -109,8 +110,10 @@ class CrossEntropyTest {
     return f.ints("targets", y);
   }
 
-  private static Tensor scratch(KernelCase f, Tensor h, Tensor u) {
-    return f.output("scratch", DType.U8, f.kernels.crossEntropyScratchBytes(h.shape(0), h.shape(1), u.shape(0), h.dtype()));
+  private static Tensor scratch(KernelCase f, Tensor h, Tensor u, Tensor du, Settings s) {
+    long bytes = f.kernels.crossEntropyScratchBytes(
+        h.shape(0), h.shape(1), u.shape(0), h.dtype(), du != null, s.softcap);
+    return f.output("scratch", DType.U8, bytes);
   }
 
   private static void run(
@@ -131,13 +134,13 @@ class CrossEntropyTest {
   void matchesTheReferenceInF32(Isa isa) {
     for (int[] s : new int[][] {{1, 1, 2}, {5, 7, 11}, {20, 16, 33}}) {
       for (DType stored : List.of(DType.F32, DType.BF16, DType.F16, DType.NF4)) {
-        for (Settings settings : List.of(PLAIN, CAPPED, EVERYTHING)) {
+        for (Settings settings : List.of(PLAIN, CAPPED, SMOOTHED, EVERYTHING)) {
           matchesF32(isa, s[0], s[1], s[2], stored, settings);
         }
       }
     }
     matchesF32(isa, 45, 1, 100_003, DType.F32, EVERYTHING); // chunks of 32 rows
-    for (Settings settings : List.of(PLAIN, CAPPED)) {
+    for (Settings settings : List.of(PLAIN, CAPPED, SMOOTHED)) {
       matchesF32(isa, 150, 40, 700, DType.F32, settings); // several runs of rows, several blocks of the vocabulary
       matchesF32(isa, 21, 430, 200, DType.BF16, settings); // several stretches of the hidden size
     }
@@ -160,7 +163,7 @@ class CrossEntropyTest {
         wantDu[i] += want.du[i];
         duTerms[i] += Math.abs(before[i]);
       }
-      run(f, loss, dh, du, scratch(f, h, u), h, u, y, s);
+      run(f, loss, dh, du, scratch(f, h, u, du, s), h, u, y, s);
       // each logit is off by up to C + 4 units of its terms, twice in a loss
       double lossError = 2 * m * (c + 4) * 0x1p-24 * (1 + want.logitTerms);
       assertThat(read(loss)[0] - 10).isCloseTo(want.loss(), within(lossError));
@@ -169,15 +172,15 @@ class CrossEntropyTest {
       assertClose(du, wantDu, duTerms, 2 * c + 16 + 2 * Math.sqrt(m), 0);
 
       var lossOnly = f.zeros("loss", DType.F64, 1);
-      run(f, lossOnly, null, null, scratch(f, h, u), h, u, y, s);
+      run(f, lossOnly, null, null, scratch(f, h, u, null, s), h, u, y, s);
       assertThat(read(lossOnly)[0]).as("without gradients").isCloseTo(want.loss(), within(lossError));
       loss.zero();
       var dhOnly = f.output("dh", DType.F32, m, c);
-      run(f, loss, dhOnly, null, scratch(f, h, u), h, u, y, s);
+      run(f, loss, dhOnly, null, scratch(f, h, u, null, s), h, u, y, s);
       assertThat(read(loss)[0]).as("du null").isEqualTo(read(lossOnly)[0]);
       assertClose(dhOnly, want.dh, want.dhTerms, 2 * c + 16 + 2 * Math.sqrt(v), 0);
       var again = f.output("dh", DType.F32, m, c);
-      run(f, loss, again, null, scratch(f, h, u), h, u, y, s);
+      run(f, loss, again, null, scratch(f, h, u, null, s), h, u, y, s);
       assertThat(bytes(again)).as("repeated").isEqualTo(bytes(dhOnly));
     }
   }
@@ -188,7 +191,7 @@ class CrossEntropyTest {
   void bf16IsNoWorseThanAPlainImplementation(Isa isa) {
     for (int[] shape : new int[][] {{5, 7, 11}, {30, 33, 65}, {20, 64, 300}}) {
       for (DType stored : List.of(DType.F32, DType.BF16)) {
-        for (Settings s : List.of(PLAIN, CAPPED, EVERYTHING)) {
+        for (Settings s : List.of(PLAIN, CAPPED, SMOOTHED, EVERYTHING)) {
           int m = shape[0], c = shape[1], v = shape[2];
           try (var f = new KernelCase(isa, 2)) {
             var h = f.normal("h", DType.BF16, 0.5, m, c);
@@ -198,7 +201,7 @@ class CrossEntropyTest {
             var loss = f.zeros("loss", DType.F64, 1);
             var dh = f.output("dh", DType.BF16, m, c);
             var du = f.zeros("du", DType.F32, v, c);
-            run(f, loss, dh, du, scratch(f, h, u), h, u, y, s);
+            run(f, loss, dh, du, scratch(f, h, u, du, s), h, u, y, s);
             double naiveLoss = 0;
             for (int i = 0; i < m; i++) {
               naiveLoss += Math.abs(naive.losses[i] - want.losses[i]);
@@ -206,7 +209,7 @@ class CrossEntropyTest {
             assertThat(read(loss)[0]).isCloseTo(want.loss(), within(2 * naiveLoss));
             assertThat(furthest(read(dh), want.dh)).isLessThanOrEqualTo(3 * furthest(naive.dh, want.dh));
             assertThat(furthest(read(du), want.du)).isLessThanOrEqualTo(3 * furthest(naive.du, want.du));
-            run(f, f.zeros("loss", DType.F64, 1), dh, null, scratch(f, h, u), h, u, y, s);
+            run(f, f.zeros("loss", DType.F64, 1), dh, null, scratch(f, h, u, null, s), h, u, y, s);
             assertThat(furthest(read(dh), want.dh)).as("du null").isLessThanOrEqualTo(3 * furthest(naive.dh, want.dh));
           }
         }
@@ -217,7 +220,7 @@ class CrossEntropyTest {
   @ParameterizedTest
   @MethodSource("isas")
   void gradientsAreTheDerivativeOfTheLoss(Isa isa) {
-    for (Settings s : List.of(PLAIN, EVERYTHING)) {
+    for (Settings s : List.of(PLAIN, SMOOTHED, EVERYTHING)) {
       int m = 6, c = 9, v = 40;
       try (var f = new KernelCase(isa, 3)) {
         var h = f.normal("h", DType.F32, 1, m, c);
@@ -228,7 +231,7 @@ class CrossEntropyTest {
         var loss = f.zeros("loss", DType.F64, 1);
         var dh = f.output("dh", DType.F32, m, c);
         var du = f.zeros("du", DType.F32, v, c);
-        var scratch = scratch(f, h, u);
+        var scratch = scratch(f, h, u, du, s);
         run(f, loss, dh, du, scratch, h, u, y, s);
         double got =
             KernelCase.derivative(
@@ -259,7 +262,7 @@ class CrossEntropyTest {
       var loss = f.zeros("loss", DType.F64, 1);
       var dh = f.output("dh", DType.F32, 4, 5);
       var du = f.zeros("du", DType.F32, 13, 5);
-      var scratch = scratch(f, h, u);
+      var scratch = scratch(f, h, u, du, EVERYTHING);
       run(f, loss, dh, du, scratch, h, u, f.ints("targets", 3, IGNORED, IGNORED, 12), EVERYTHING);
       assertThat(read(loss)[0]).isFinite().isPositive();
       for (double d : read(du)) {
@@ -284,7 +287,7 @@ class CrossEntropyTest {
       var u = f.of("u", DType.F32, new float[] {1, -1, 0.5f}, 3, 1);
       var loss = f.zeros("loss", DType.F64, 1);
       var dh = f.output("dh", DType.F32, 2, 1);
-      run(f, loss, dh, null, scratch(f, h, u), h, u, f.ints("targets", 0, 0), new Settings(1, 1, 0, 0));
+      run(f, loss, dh, null, scratch(f, h, u, null, PLAIN), h, u, f.ints("targets", 0, 0), new Settings(1, 1, 0, 0));
       assertThat(read(loss)[0]).isCloseTo(600, within(1e-9)); // 0 and 300 - (-300)
       assertThat(dh.toFloats()).containsExactly(0, -2); // 0 and (p - onehot) . u = -1 - 1
     }
@@ -319,14 +322,14 @@ class CrossEntropyTest {
       var u = f.normal("lm_head.weight", DType.F32, 1, 5, 3);
       var loss = f.zeros("loss", DType.F64, 1);
       var dh = f.output("dh", DType.F32, 2, 3);
-      var scratch = scratch(f, h, u);
+      var scratch = scratch(f, h, u, null, PLAIN);
       assertThatThrownBy(() -> run(f, loss, dh, null, scratch, h, u, f.ints("targets", 4, 5), PLAIN))
           .isInstanceOf(NativeException.class)
           .hasMessage("cross_entropy: targets[1] is 5, want -100 or 0 .. 4");
       assertThatThrownBy(() -> run(f, loss, dh, null, scratch, h, u, f.ints("targets", 4, -1), PLAIN))
           .hasMessageContaining("targets[1] is -1");
       var y = f.ints("targets", 4, 0);
-      long bytes = f.kernels.crossEntropyScratchBytes(2, 3, 5, h.dtype());
+      long bytes = f.kernels.crossEntropyScratchBytes(2, 3, 5, h.dtype(), false, 0);
       assertThatThrownBy(() -> run(f, loss, dh, null, f.output("scratch", DType.U8, bytes - 1), h, u, y, PLAIN))
           .hasMessage("cross_entropy: scratch has " + (bytes - 1) + " bytes, want " + bytes);
       assertThatThrownBy(() -> run(f, loss, f.output("dh", DType.BF16, 2, 3), null, scratch, h, u, y, PLAIN))

@@ -27,7 +27,7 @@ public class CrossEntropyBench extends OpBench {
     head = weight("head", act, Shape.VOCAB, size.hidden());
     targets = zeros("targets", DType.I32, size.tokens()).set(numbers(size.tokens(), Shape.VOCAB));
     loss = zeros("loss", DType.F64, 1);
-    long bytes = kernels.crossEntropyScratchBytes(size.tokens(), size.hidden(), Shape.VOCAB, act);
+    long bytes = kernels.crossEntropyScratchBytes(size.tokens(), size.hidden(), Shape.VOCAB, act, false, 0);
     scratch = zeros("scratch", DType.U8, Math.max(1, bytes));
     inverseCount = 1f / size.tokens();
     product = 2.0 * size.tokens() * size.hidden() * Shape.VOCAB;

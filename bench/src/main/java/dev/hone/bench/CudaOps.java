@@ -212,7 +212,7 @@ final class CudaOps {
       Tensor targets = on.counting("targets", tokens, Shape.VOCAB);
       Tensor labelled = on.counting("rows", tokens, tokens);
       Tensor loss = on.empty("loss", DType.F64, 1);
-      long bytes = on.card().crossEntropyScratchBytes(tokens, hidden, Shape.VOCAB, compute);
+      long bytes = on.card().crossEntropyScratchBytes(tokens, hidden, Shape.VOCAB, compute, false, 0);
       Tensor scratch = on.empty("scratch", DType.U8, bytes);
       double flops = 2.0 * 2 * tokens * Shape.VOCAB * hidden;
       rows.op(

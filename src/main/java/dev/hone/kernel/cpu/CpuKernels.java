@@ -151,10 +151,12 @@ public final class CpuKernels implements Kernels {
   }
 
   @Override
-  public long crossEntropyScratchBytes(long tokens, long hidden, long vocab, DType compute) {
+  public long crossEntropyScratchBytes(
+      long tokens, long hidden, long vocab, DType compute, boolean weightTrains, float softcap) {
     long bytes;
     try {
-      bytes = (long) HoneH.CROSS_ENTROPY_SCRATCH_BYTES.invokeExact(tokens, hidden, vocab, compute.code());
+      bytes = (long) HoneH.CROSS_ENTROPY_SCRATCH_BYTES.invokeExact(
+          tokens, hidden, vocab, compute.code(), weightTrains ? 1 : 0, softcap);
     } catch (Throwable t) {
       throw mismatch("hone_cross_entropy_scratch_bytes", t);
     }

@@ -77,7 +77,7 @@ final class HoneH {
   static final MethodHandle RESIDUAL_BACKWARD =
       function("hone_residual_backward", JAVA_INT, ADDRESS, ADDRESS, JAVA_FLOAT);
   static final MethodHandle CROSS_ENTROPY_SCRATCH_BYTES =
-      function("hone_cross_entropy_scratch_bytes", JAVA_LONG, JAVA_LONG, JAVA_LONG, JAVA_LONG, JAVA_INT);
+      function("hone_cross_entropy_scratch_bytes", JAVA_LONG, JAVA_LONG, JAVA_LONG, JAVA_LONG, JAVA_INT, JAVA_INT, JAVA_FLOAT);
   static final MethodHandle CROSS_ENTROPY =
       function("hone_cross_entropy", JAVA_INT, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS, JAVA_FLOAT, JAVA_FLOAT, JAVA_FLOAT, JAVA_FLOAT);
   static final MethodHandle SOFTCAP_FORWARD =

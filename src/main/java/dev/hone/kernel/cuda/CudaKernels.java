@@ -360,7 +360,8 @@ public final class CudaKernels implements Kernels {
   }
 
   @Override
-  public long crossEntropyScratchBytes(long tokens, long hidden, long vocab, DType compute) {
+  public long crossEntropyScratchBytes(
+      long tokens, long hidden, long vocab, DType compute, boolean weightTrains, float softcap) {
     return CrossEntropyOp.scratchBytes(tokens, hidden, vocab);
   }
 

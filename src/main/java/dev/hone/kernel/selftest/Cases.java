@@ -248,7 +248,7 @@ final class Cases {
         Tensor rows = t.ints("rows", IntStream.range(0, m).filter(i -> targets[i] != -100).toArray());
         Tensor loss = t.empty("loss", DType.F64, 1);
         Tensor dh = t.empty("dh", t.compute(), m, c);
-        long bytes = t.kernels().crossEntropyScratchBytes(m, c, v, t.compute());
+        long bytes = t.kernels().crossEntropyScratchBytes(m, c, v, t.compute(), false, s[3]);
         Tensor scratch = t.empty("scratch", DType.U8, Math.max(1, bytes));
         t.begin();
         t.kernels().crossEntropy(loss, dh, null, scratch, h, u, wanted, rows, 1f / m, 2, s[3], s[4]);
@@ -281,7 +281,7 @@ final class Cases {
       one[i * (vocab + 1)] = 1;
     }
     Tensor identity = t.empty("identity", DType.F32, vocab, vocab).set(one);
-    long bytes = t.kernels().crossEntropyScratchBytes(h.shape(0), vocab, vocab, t.compute());
+    long bytes = t.kernels().crossEntropyScratchBytes(h.shape(0), vocab, vocab, t.compute(), false, softcap);
     Tensor scratch = t.empty("scratch", DType.U8, Math.max(1, bytes));
     t.kernels().crossEntropy(loss, null, null, scratch, logits, identity, targets, null, 0, 2, softcap, smoothing);
   }

@@ -89,7 +89,8 @@ class SlabCrossEntropyTest {
       float inverse = 1f / s.m;
 
       Tensor scratch = Tensor.allocate(
-          kernels.memory(), arena, "scratch", DType.U8, kernels.crossEntropyScratchBytes(s.m, s.c, s.v, compute));
+          kernels.memory(), arena, "scratch", DType.U8,
+          kernels.crossEntropyScratchBytes(s.m, s.c, s.v, compute, false, s.softcap));
       Result whole = result(kernels, arena, s, compute, (loss, dh) -> kernels.crossEntropy(
           loss, dh, null, scratch, h, u, targets, rows, inverse, s.scale, s.softcap, s.smoothing));
       Result every = result(kernels, arena, s, compute, (loss, dh) -> kernels.crossEntropy(
@@ -126,7 +127,7 @@ class SlabCrossEntropyTest {
     host.cast(h, h16);
     Tensor targets = Tensor.allocate(arena, "targets", DType.I32, s.m).set(labels);
     Tensor scratch = Tensor.allocate(
-        arena, "scratch", DType.U8, host.crossEntropyScratchBytes(s.m, s.c, s.v, DType.F32));
+        arena, "scratch", DType.U8, host.crossEntropyScratchBytes(s.m, s.c, s.v, DType.F32, false, s.softcap));
     Result want = result(host, arena, s, DType.F32, (loss, dh) -> host.crossEntropy(
         loss, dh, null, scratch, h, u, targets, null, 1f / s.m, s.scale, s.softcap, s.smoothing));
     double unit = compute == DType.BF16 ? 0x1p-8 : 0x1p-11;
