@@ -3,11 +3,12 @@ package dev.hone.cli;
 import dev.hone.config.DeviceChoice;
 import dev.hone.config.Rivalry;
 import dev.hone.config.UserError;
+import dev.hone.tensor.DType;
 import java.util.List;
 import java.util.Optional;
 import picocli.CommandLine.Option;
 
-/** Where a command computes. */
+/** Where a command computes, and in what. */
 final class DeviceOptions {
   @Option(names = "--device", paramLabel = "DEVICE", defaultValue = "auto",
       description = "auto, cpu, cuda or cuda:N (${DEFAULT-VALUE}: a card when there is one that can serve).")
@@ -28,6 +29,20 @@ final class DeviceOptions {
   @Option(names = "--cuda-graphs", paramLabel = "WHEN", defaultValue = "auto",
       description = "auto, on or off (${DEFAULT-VALUE}); as the setting cuda_graphs.")
   private String graphs;
+
+  @Option(names = "--compute-dtype", paramLabel = "DTYPE", defaultValue = "fp32",
+      description = "fp32, bf16 or fp16 (${DEFAULT-VALUE}); as the setting compute_dtype.")
+  private String computeDtype;
+
+  /** The wanted dtype of activations. */
+  DType compute() {
+    require("--compute-dtype", computeDtype, "fp32", "bf16", "fp16");
+    return switch (computeDtype) {
+      case "bf16" -> DType.BF16;
+      case "fp16" -> DType.F16;
+      default -> DType.F32;
+    };
+  }
 
   DeviceChoice choice() {
     DeviceChoice choice =

@@ -47,10 +47,6 @@ final class ModelOptions {
   @Option(names = "--no-layer-cache", description = "Quantise in memory instead of keeping the quantised base in a file.")
   private boolean noLayerCache;
 
-  @Option(names = "--compute-dtype", paramLabel = "DTYPE", defaultValue = "fp32",
-      description = "On the CPU: fp32 or bf16 (${DEFAULT-VALUE}).")
-  private String computeDtype;
-
   @Mixin private DeviceOptions device;
 
   @Option(names = "--threads", paramLabel = "N", defaultValue = "0", description = "CPU threads; 0: one for each core.")
@@ -68,11 +64,9 @@ final class ModelOptions {
     require(threads >= 0, "--threads", threads, "an integer of at least 0");
     int bits = quantizationBit.orElse(0);
     require(quantizationBit.isEmpty() || bits == 4 || bits == 8, "--quantization-bit", bits, "4 or 8");
-    require(computeDtype.equals("fp32") || computeDtype.equals("bf16"), "--compute-dtype", computeDtype,
-        "fp32 or bf16");
     return new Talking.Setup(
         folder(), adapter, template, system, maxNewTokens, temperature, topP, seed, bits, !noLayerCache,
-        computeDtype.equals("bf16"), device.choice(), threads);
+        device.compute(), device.choice(), threads);
   }
 
   private Path folder() {

@@ -7,7 +7,6 @@ import dev.hone.engine.Sampling;
 import dev.hone.engine.Storage;
 import dev.hone.format.PeftConfig;
 import dev.hone.generate.Assistant;
-import dev.hone.tensor.DType;
 import dev.hone.text.Conversation;
 import dev.hone.text.Message;
 import java.io.BufferedReader;
@@ -101,7 +100,7 @@ final class RunTalking implements Talking {
               default -> Storage.AS_STORED;
             },
             setup.layerCache() ? Optional.of(CacheFolder.find()) : Optional.empty(),
-            setup.bf16() ? DType.BF16 : DType.F32,
+            setup.compute(),
             0,
             setup.device(),
             setup.threads()),

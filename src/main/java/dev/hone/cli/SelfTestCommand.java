@@ -33,7 +33,7 @@ final class SelfTestCommand implements Callable<Integer> {
 
   @Override
   public Integer call() {
-    try (Kernels kernels = Devices.open(device.choice(), 0, Devices.Use.ADAPTERS_OR_GENERATION);
+    try (Kernels kernels = Devices.open(device.choice(), 0, Devices.Use.ADAPTERS_OR_GENERATION, device.compute());
         CpuKernels reference = new CpuKernels()) {
       out.println(kernels.describe());
       out.println("error and bound are relative to the largest value; bound: 2x (gradients 3x) naive rounding");

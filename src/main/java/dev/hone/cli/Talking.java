@@ -1,6 +1,7 @@
 package dev.hone.cli;
 
 import dev.hone.config.DeviceChoice;
+import dev.hone.tensor.DType;
 import java.io.BufferedReader;
 import java.io.PrintStream;
 import java.nio.file.Path;
@@ -16,6 +17,7 @@ interface Talking {
    * @param temperature 0 takes the likeliest token
    * @param quantizationBits 4: linear layers as NF4, 8: as int8, 0: as stored
    * @param layerCache keep the quantised base in a file
+   * @param compute wanted dtype of activations
    * @param device where to compute
    * @param threads 0: one for each core
    */
@@ -30,7 +32,7 @@ interface Talking {
       long seed,
       int quantizationBits,
       boolean layerCache,
-      boolean bf16,
+      DType compute,
       DeviceChoice device,
       int threads) {}
 

@@ -26,9 +26,9 @@ final class Keys {
       "4 keeps the linear layers of the base as NF4 (QLoRA), 8 as int8 with a scale a row; a bnb-4bit checkpoint is NF4 in any case");
   static final Key<Boolean> DOUBLE_QUANTIZATION = honoured("double_quantization", Group.MODEL, Kind.flag(), "true",
       "with quantization_bit 4: also quantise the block maxima (4.127 instead of 4.5 bits per weight)");
-  static final Key<String> COMPUTE_DTYPE = honoured("compute_dtype", Group.MODEL, Kind.choice("fp32", "bf16"), null,
-      "dtype of activations on the CPU; default bf16 when `bf16: true` is set, else fp32. A card has its own: bf16, or f16"
-          + " before compute capability 8.0. Trained weights are fp32 in any case");
+  static final Key<String> COMPUTE_DTYPE = honoured("compute_dtype", Group.MODEL, Kind.choice("fp32", "bf16", "fp16"), null,
+      "dtype of activations. The CPU: fp32 or bf16; default bf16 when `bf16: true` is set, else fp32, which fp16 means there"
+          + " too. A card: fp16 with fp16 and before compute capability 8.0, else bf16. Trained weights are fp32 in any case");
   static final Key<Boolean> BF16 = honoured("bf16", Group.MODEL, Kind.flag(), "false",
       "true means compute_dtype bf16; compute_dtype, when given, wins");
   static final Key<String> ROPE_SCALING = honoured("rope_scaling", Group.MODEL,

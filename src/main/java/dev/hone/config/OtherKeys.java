@@ -58,7 +58,7 @@ final class OtherKeys {
     idle("`hone train` trains", "do_train");
     idle("evaluation follows from eval_strategy and the evaluation data", "do_eval");
     idle("code of a model folder is never run", "trust_remote_code");
-    idle("fp16 would only lose precision here; compute_dtype decides", "fp16", "fp16_opt_level",
+    idle("compute_dtype decides; a card before compute capability 8.0 computes in fp16 by itself", "fp16", "fp16_opt_level",
         "half_precision_backend");
     idle("it is a format of graphics cards", "tf32");
     idle("compute_dtype decides", "infer_dtype", "upcast_layernorm", "upcast_lmhead_output", "bf16_full_eval",

@@ -61,7 +61,8 @@ public record TrainConfig(
   /** Dtype of activations. */
   public enum ComputeDtype {
     FP32,
-    BF16
+    BF16,
+    FP16
   }
 
   /**

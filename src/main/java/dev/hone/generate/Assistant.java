@@ -51,7 +51,7 @@ public final class Assistant implements AutoCloseable {
    * @param template name of a built-in template; empty: chosen by the model. Unused for plain continuation
    * @param storage how the base's linear layers are kept
    * @param layerCache folder of quantised bases; empty: quantised in memory
-   * @param compute dtype of activations on the CPU; a card has its own
+   * @param compute dtype of activations: F32 or BF16 on the CPU, where F16 means F32; a card takes F16, else its own
    * @param positions most tokens of prompt and answer together; 0: what the model was made for, at most 4096
    * @param device where to compute
    * @param threads CPU threads; 0: one for each core
@@ -96,7 +96,7 @@ public final class Assistant implements AutoCloseable {
           "%d tokens of context: the model was made for %d; ask for fewer", positions, spec.maxPositions());
     }
     cache = cache(options, base);
-    kernels = Devices.open(options.device(), options.threads(), Devices.Use.ADAPTERS_OR_GENERATION);
+    kernels = Devices.open(options.device(), options.threads(), Devices.Use.ADAPTERS_OR_GENERATION, options.compute());
     try (Arena arena = Arena.ofConfined()) {
       PeftAdapter adapter = options.adapter().map(f -> PeftAdapter.read(f, arena, spec.linears())).orElse(null);
       Tuning tuning = adapter == null ? new Tuning.None() : Adapters.tuning(spec, adapter.config(), 0f);

@@ -75,8 +75,7 @@ final class Placer {
           "%s: a row has %d tokens and the model was made for %d; lower cutoff_len, or stretch it with rope_scaling",
           config.where("cutoff_len"), positions, spec.maxPositions());
     }
-    DType compute =
-        kernels.computeDtype(config.model().computeDtype() == TrainConfig.ComputeDtype.BF16 ? DType.BF16 : DType.F32);
+    DType compute = kernels.computeDtype(RunPlan.computeDtype(config));
     return new StepShape(
         compute, false, Math.max(train.tokens(), held.tokens()), Math.max(train.documents(), held.documents()), positions,
         config.optimizer().moments());

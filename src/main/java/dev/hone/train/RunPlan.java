@@ -49,6 +49,15 @@ public final class RunPlan {
         .map(shape -> shape.withMoments(config.optimizer().moments())).toList();
   }
 
+  /** The dtype of activations that a file asks for; what the device makes of it, it says itself. */
+  static DType computeDtype(TrainConfig config) {
+    return switch (config.model().computeDtype()) {
+      case FP32 -> DType.F32;
+      case BF16 -> DType.BF16;
+      case FP16 -> DType.F16;
+    };
+  }
+
   public ModelSpec spec() {
     return spec;
   }
@@ -116,10 +125,10 @@ public final class RunPlan {
 
   /** The buffers of training on the CPU, recomputing or not. */
   public Plan onCpu(boolean recompute) {
-    DType compute = config.model().computeDtype() == TrainConfig.ComputeDtype.BF16 ? DType.BF16 : DType.F32;
     StepShape step = step();
-    StepShape shape = new StepShape(compute, recompute, step.tokens(), step.documents(), step.positions(), step.moments());
     try (CpuKernels kernels = new CpuKernels()) {
+      DType compute = kernels.computeDtype(computeDtype(config));
+      StepShape shape = new StepShape(compute, recompute, step.tokens(), step.documents(), step.positions(), step.moments());
       return Model.plan(kernels, spec, tuning, shape);
     }
   }

@@ -58,7 +58,7 @@ final class RunSetup implements AutoCloseable {
   static RunSetup open(TrainConfig config, RunInputs inputs, Consumer<String> note) {
     boolean full = config.method() == TrainConfig.Method.FULL;
     Devices.Use use = full ? Devices.Use.FULL_TRAINING : Devices.Use.ADAPTERS_OR_GENERATION;
-    Kernels kernels = Devices.open(config.machine().device(), config.machine().threads(), use);
+    Kernels kernels = Devices.open(config.machine().device(), config.machine().threads(), use, RunPlan.computeDtype(config));
     try {
       return new RunSetup(config, inputs, kernels, note);
     } catch (RuntimeException | Error e) {
@@ -207,9 +207,9 @@ final class RunSetup implements AutoCloseable {
 
   /** The activations' dtype; with a word when it is not the one asked for. */
   private String activations() {
-    String asked = config.model().computeDtype() == TrainConfig.ComputeDtype.BF16 ? "bf16" : "f32";
-    boolean other = config.origins().containsKey("compute_dtype") && !step.compute().toString().equals(asked);
-    return step.compute() + (other ? " (compute_dtype is for the CPU)" : "");
+    DType asked = RunPlan.computeDtype(config);
+    boolean other = config.origins().containsKey("compute_dtype") && step.compute() != asked;
+    return step.compute() + (other ? " (compute_dtype " + (asked == DType.F16 ? "fp16 is for cards)" : "is for the CPU)") : "");
   }
 
   private static String kinds(Plan plan) {

@@ -60,6 +60,14 @@ class CardCommandsTest {
         .containsPattern("\\d{3} outputs checked, all good");
   }
 
+  @Test
+  void selftestTakesF16OnACardThatHasBf16() {
+    String driver = StandIn.library("cc=8.0").toString();
+    assertThat(hone("selftest", "--device", "cuda", "--driver", driver, "--compute-dtype", "fp16")).as(out()).isZero();
+    assertThat(out()).containsPattern("attention +M .* f16 +\\d\\.\\d\\de-\\d\\d").doesNotContain("bf16")
+        .containsPattern("\\d{3} outputs checked, all good");
+  }
+
   @ParameterizedTest
   @CsvSource(delimiter = '|', textBlock = """
       selftest --device tpu                                  | hone: --device is `tpu`; want auto, cpu, cuda or cuda:N

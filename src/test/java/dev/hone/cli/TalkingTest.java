@@ -89,6 +89,8 @@ class TalkingTest {
     assertThat(hone("generate", model.toString(), "--raw", "--prompt", "abc", "--system", "x", "--max-new-tokens", "3",
         "--compute-dtype", "bf16")).isZero();
     assertThat(out()).startsWith("abc");
+    assertThat(hone("generate", model.toString(), "--prompt", "abc", "--compute-dtype", "int8")).isEqualTo(1);
+    assertThat(err()).contains("--compute-dtype is `int8`; want fp32, bf16 or fp16");
   }
 
   @Test

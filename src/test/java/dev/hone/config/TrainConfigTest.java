@@ -59,6 +59,7 @@ class TrainConfigTest {
     assertThat(c.model().adapter()).isEmpty();
     assertThat(c.model().quantization()).isEqualTo(Quantization.NONE);
     assertThat(c.model().computeDtype()).isEqualTo(ComputeDtype.FP32);
+    assertThat(load("bf16: true\ncompute_dtype: fp16\n").model().computeDtype()).isEqualTo(ComputeDtype.FP16);
     assertThat(c.model().ropeScaling()).isEmpty();
     assertThat(c.lora()).isEqualTo(new TrainConfig.Lora(8, 16, 0, List.of(), false));
     assertThat(c.lora().scale()).isEqualTo(2);
@@ -135,7 +136,7 @@ class TrainConfigTest {
       finetuning_type: freeze    | :4: finetuning_type is `freeze`; want lora or full
       quantization_bit: 5        | :4: quantization_bit is `5`; want 4, 8 or none
       lr_scheduler_type: poly    | :4: lr_scheduler_type is `poly`; want linear, cosine, constant or constant_with_warmup
-      compute_dtype: fp16        | :4: compute_dtype is `fp16`; want fp32 or bf16
+      compute_dtype: fp64        | :4: compute_dtype is `fp64`; want fp32, bf16 or fp16
       device: tpu                | :4: device is `tpu`; want auto, cpu, cuda or cuda:N
       cutoff_len: 1              | :4: cutoff_len is `1`; want an integer of at least 2
       val_size: 2.5              | :4: val_size is `2.5`; want a share below 1 or a whole count of rows
@@ -228,6 +229,7 @@ class TrainConfigTest {
     assertThat(load("stage: pt\npacking: false\n").data().packing()).isFalse();
     assertThat(load("neat_packing: true\n").data().packing()).isTrue();
     assertThat(load("bf16: true\ncompute_dtype: fp32\n").model().computeDtype()).isEqualTo(ComputeDtype.FP32);
+    assertThat(load("bf16: true\ncompute_dtype: fp16\n").model().computeDtype()).isEqualTo(ComputeDtype.FP16);
     assertThat(load("quantization_bit: 4\n").model().quantization()).isEqualTo(Quantization.NF4_DOUBLE);
     assertThat(load("quantization_bit: 4\ndouble_quantization: false\n").model().quantization())
         .isEqualTo(Quantization.NF4);

@@ -132,7 +132,7 @@ class AllocationTest {
     ThreadMXBean meter = meter();
     Path folder = Golden.committed("qlora/llama_nf4_dq");
     String library = StandIn.library("cc=8.0").toString();
-    try (Kernels kernels = CudaKernels.open(library, 0, new Rivalry(Use.NEVER, Use.NEVER, way.graphs));
+    try (Kernels kernels = CudaKernels.open(library, 0, new Rivalry(Use.NEVER, Use.NEVER, way.graphs), DType.F32);
         CpuKernels host = new CpuKernels();
         BaseModel base = BaseModel.open(folder);
         LayerCache cache = LayerCache.open(host, base, Storage.NF4, DType.BF16, caches, note -> {});

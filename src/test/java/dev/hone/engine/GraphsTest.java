@@ -35,7 +35,7 @@ class GraphsTest {
   private Path folder;
 
   private static CudaKernels open(String card, Use graphs) {
-    return CudaKernels.open(StandIn.library(card).toString(), 0, new Rivalry(Use.NEVER, Use.NEVER, graphs));
+    return CudaKernels.open(StandIn.library(card).toString(), 0, new Rivalry(Use.NEVER, Use.NEVER, graphs), DType.F32);
   }
 
   private static Tuning.Lora lora(ModelSpec spec) {

@@ -98,7 +98,7 @@ class LabelledRowsTest {
         want = run(host, base, layout(base, true), "");
       }
       Rivalry rivalry = new Rivalry(Use.NEVER, Use.NEVER, graphs);
-      try (CudaKernels kernels = CudaKernels.open(StandIn.library(card).toString(), 0, rivalry)) {
+      try (CudaKernels kernels = CudaKernels.open(StandIn.library(card).toString(), 0, rivalry, DType.F32)) {
         String dtype = kernels.computeDtype(DType.F32) == DType.BF16 ? "bf16" : "f16";
         Result got = run(kernels, base, layout(base, head), "blocks:hone_" + (head ? "ce_rows_" : "ce_slab_loss_") + dtype);
         // a block of these kernels is a row of logits; trained and evaluated

@@ -2,7 +2,9 @@ package dev.hone.testing;
 
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import dev.hone.config.Rivalry;
 import dev.hone.kernel.cuda.CudaKernels;
+import dev.hone.tensor.DType;
 import java.lang.foreign.Arena;
 import java.lang.foreign.FunctionDescriptor;
 import java.lang.foreign.Linker;
@@ -55,9 +57,14 @@ public final class StandIn {
     return library;
   }
 
-  /** Opens a card of the given settings. */
+  /** Opens a card of the given settings in its own dtype. */
   public static CudaKernels open(String settings) {
-    return CudaKernels.open(library(settings).toString(), 0);
+    return open(settings, DType.F32);
+  }
+
+  /** Opens a card of the given settings for a wanted dtype of activations. */
+  public static CudaKernels open(String settings, DType wanted) {
+    return CudaKernels.open(library(settings).toString(), 0, Rivalry.NONE, wanted);
   }
 
   /** One of the driver's counters, such as {@code launches} or {@code peak_bytes}. */

@@ -44,6 +44,19 @@ class CardRunTest {
     System.out.printf("%s %s: 20 losses within %.2f %% of the reference's%n", card, model, 100 * worst);
   }
 
+  /** What a card before compute capability 8.0 computes in by itself; the CPU takes f32 for it. */
+  @Test
+  void fp16IsTheSameOnEveryCard() {
+    List<Double> turing = golden("models/qwen2", StandIn.library("cc=7.5")).with("max_steps", 3).to("turing").run().losses();
+    TrainingRun asked = golden("models/qwen2", StandIn.library("cc=8.0")).with("compute_dtype", "fp16").with("max_steps", 3);
+    TrainingRun.Told told = asked.to("asked").run();
+    assertThat(told.losses()).isEqualTo(turing);
+    assertThat(told.plan.summary()).anyMatch(line -> line.contains("activations f16"));
+    TrainingRun.Told onCpu =
+        TrainingRun.golden(folder, "models/qwen2").with("compute_dtype", "fp16").with("max_steps", 1).to("cpu").run();
+    assertThat(onCpu.plan.summary()).anyMatch(line -> line.contains("activations f32 (compute_dtype fp16 is for cards)"));
+  }
+
   /** quantization_bit: 8 on a card against the same setting on the CPU. */
   @ParameterizedTest
   @CsvSource({"cc=8.0", "cc=7.5"})

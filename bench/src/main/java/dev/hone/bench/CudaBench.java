@@ -4,6 +4,7 @@ import dev.hone.config.Rivalry;
 import dev.hone.config.UserError;
 import dev.hone.kernel.NativeException;
 import dev.hone.kernel.cuda.CudaKernels;
+import dev.hone.tensor.DType;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.HashMap;
@@ -41,7 +42,7 @@ public final class CudaBench {
     Rivalry rivalry = Rivalry.of(given.getOrDefault("products", "auto"), given.getOrDefault("kernels", "auto"), "off");
     boolean tiny = name.equals("tiny");
     Shape shape = Shape.ofCard(name);
-    try (CudaKernels card = CudaKernels.open(given.get("driver"), 0, rivalry)) {
+    try (CudaKernels card = CudaKernels.open(given.get("driver"), 0, rivalry, DType.F32)) {
       System.out.println(card.describe());
       List<String> machine = List.of(
           given.getOrDefault("date", ""), card.card().name(), given.getOrDefault("version", "").isBlank() ? "CUDA "

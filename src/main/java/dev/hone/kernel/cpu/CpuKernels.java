@@ -128,10 +128,10 @@ public final class CpuKernels implements Kernels {
     return HostPages.allocate(arena, bytes);
   }
 
-  /** Both f32 and bf16; what else is asked for is refused by the ops. */
+  /** F32 and bf16; f32, which holds all of it, for f16. */
   @Override
   public DType computeDtype(DType wanted) {
-    return wanted;
+    return wanted == DType.F16 ? DType.F32 : wanted;
   }
 
   /** None: libhone has its own, see {@link #threadWorkspaceBytes}. */

@@ -31,9 +31,9 @@ public record Card(
   private static final int CAPABILITY_MINOR = 76;
   private static final int SHARED_PER_BLOCK_OPTIN = 97;
 
-  /** Which of the two sets of kernels a card runs. */
+  /** The two sets of kernels. */
   enum Tier {
-    /** Turing: f16. */
+    /** What Turing has, and so have all later cards: f16. */
     SM_75("sm_75", DType.F16),
     /** Ampere and later: bf16. */
     SM_80("sm_80", DType.BF16);
@@ -71,16 +71,17 @@ public record Card(
   /**
    * The set of kernels for this card.
    *
+   * @param wanted dtype of activations: F16 gets Turing's kernels on every card, anything else the card's own
    * @throws UserError when it is too old for any
    */
-  Tier tier() {
+  Tier tier(DType wanted) {
     int capability = 10 * major + minor;
     if (capability < 75) {
       throw UserError.of(
           "%s has compute capability %s; Hone wants 7.5 (Turing: GTX 16, RTX 20) or newer: use --device cpu", name,
           capability());
     }
-    return capability >= 80 ? Tier.SM_80 : Tier.SM_75;
+    return capability >= 80 && wanted != DType.F16 ? Tier.SM_80 : Tier.SM_75;
   }
 
   /**

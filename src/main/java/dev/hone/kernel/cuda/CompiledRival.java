@@ -56,7 +56,7 @@ final class CompiledRival implements Rival {
   /** The compiler of this machine for the card, if any. */
   static Optional<Rival> find(CudaDevice device, Rivalry rivalry, Path cache, Map<String, String> environment) {
     Card card = device.card();
-    int tier = card.tier() == Card.Tier.SM_75 ? 75 : 80;
+    int tier = device.tier() == Card.Tier.SM_75 ? 75 : 80;
     return Nvrtc.find(environment).map(nvrtc -> new CompiledRival(
         device,
         KernelCompiler.open(nvrtc, cache, Nvrtc.Version.of(card.driverVersion()), 10 * card.major() + card.minor(),

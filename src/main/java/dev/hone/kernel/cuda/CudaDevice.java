@@ -3,6 +3,7 @@ package dev.hone.kernel.cuda;
 import dev.hone.config.Rivalry.Use;
 import dev.hone.config.UserError;
 import dev.hone.kernel.NativeException;
+import dev.hone.tensor.DType;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.List;
@@ -18,6 +19,7 @@ final class CudaDevice implements AutoCloseable {
 
   private final Driver driver;
   private final Card card;
+  private final Card.Tier tier;
   private final MemorySegment context;
   private final MemorySegment stream;
   private final CudaMemory memory;
@@ -50,13 +52,15 @@ final class CudaDevice implements AutoCloseable {
   /**
    * Opens a card.
    *
+   * @param wanted dtype of activations, see {@link Card#tier}
    * @param manifest the kernels that may run on it
    * @throws UserError when card or driver is too old
    */
-  CudaDevice(Driver driver, Card card, Manifest manifest) {
+  CudaDevice(Driver driver, Card card, DType wanted, Manifest manifest) {
     this.driver = driver;
     this.card = card;
-    requireUsable(card);
+    tier = card.tier(wanted);
+    requireRecentDriver(card);
     context = driver.retainPrimaryContext(card.device());
     use();
     stream = driver.createStream();
@@ -64,9 +68,7 @@ final class CudaDevice implements AutoCloseable {
     program = new Program(this, manifest);
   }
 
-  /** Refuses what Hone has no kernels for, in one line. */
-  static void requireUsable(Card card) {
-    card.tier();
+  private static void requireRecentDriver(Card card) {
     if (card.driverVersion() < LEAST_DRIVER) {
       throw UserError.of(
           "the NVIDIA driver serves CUDA %s; Hone wants %s or newer (driver 520): update the driver, or use"
@@ -77,6 +79,11 @@ final class CudaDevice implements AutoCloseable {
 
   Card card() {
     return card;
+  }
+
+  /** The kernels that run on it. */
+  Card.Tier tier() {
+    return tier;
   }
 
   /** The driver, with this card's context current on the calling thread. */

@@ -53,11 +53,12 @@ public final class CudaKernels implements Kernels {
    * @param library of the driver, by path or name; null: the system's own
    * @param ordinal number of the card with that driver
    * @param rivalry who may replace the kernels of this build
+   * @param wanted dtype of activations: F16 gets it on every card, anything else what the card computes in by itself
    * @throws UserError when there is no driver, no such card, one of the two is too old, or a rival that must be used is
    *     missing
    */
-  public static CudaKernels open(String library, int ordinal, Rivalry rivalry) {
-    return open(library, ordinal, rivalry, UserCache.folder(), System.getenv());
+  public static CudaKernels open(String library, int ordinal, Rivalry rivalry, DType wanted) {
+    return open(library, ordinal, rivalry, wanted, UserCache.folder(), System.getenv());
   }
 
   /**
@@ -66,7 +67,8 @@ public final class CudaKernels implements Kernels {
    * @param cache folder for compiled kernels and measured choices
    * @param environment may name or turn off the rivals' libraries
    */
-  static CudaKernels open(String library, int ordinal, Rivalry rivalry, Path cache, Map<String, String> environment) {
+  static CudaKernels open(
+      String library, int ordinal, Rivalry rivalry, DType wanted, Path cache, Map<String, String> environment) {
     Driver driver = Driver.open(library == null ? CudaDevice.defaultLibrary() : library);
     List<Card> cards = CudaDevice.cards(driver);
     if (ordinal >= cards.size()) {
@@ -78,15 +80,15 @@ public final class CudaKernels implements Kernels {
             default -> cards.size() + " cards";
           });
     }
-    CudaDevice device = new CudaDevice(driver, cards.get(ordinal), Manifest.ofBuild());
+    CudaDevice device = new CudaDevice(driver, cards.get(ordinal), wanted, Manifest.ofBuild());
     device.graphs(rivalry.graphs());
     device.rivals(Rivals.of(device, rivalry, cache, environment));
     return new CudaKernels(new Stage(device, null, Stage.Fixed.on(device)));
   }
 
-  /** Opens a card with the kernels of this build alone. */
+  /** Opens a card in its own dtype, with the kernels of this build alone. */
   public static CudaKernels open(String library, int ordinal) {
-    return open(library, ordinal, Rivalry.NONE);
+    return open(library, ordinal, Rivalry.NONE, DType.F32);
   }
 
   /** The card. */
@@ -138,7 +140,7 @@ public final class CudaKernels implements Kernels {
     return stage.device().memory();
   }
 
-  /** The one dtype that the card's kernels have, whatever is wanted. */
+  /** The one dtype that the card was opened for, whatever is wanted now. */
   @Override
   public DType computeDtype(DType wanted) {
     return stage.compute();

@@ -41,10 +41,9 @@ public record CudaProbe(String library, String problem, List<Found> cards) {
   }
 
   private static Found look(Driver driver, Card card) {
-    try (CudaDevice device = new CudaDevice(driver, card, Manifest.ofBuild())) {
+    try (CudaDevice device = new CudaDevice(driver, card, DType.F32, Manifest.ofBuild())) {
       long free = driver.freeMemory();
-      DType compute = card.tier().dtype();
-      return new Found(card, compute, free, Link.rate(device, true), Link.rate(device, false), null);
+      return new Found(card, device.tier().dtype(), free, Link.rate(device, true), Link.rate(device, false), null);
     } catch (UserError | NativeException e) {
       return new Found(card, null, 0, 0, 0, e.getMessage());
     }

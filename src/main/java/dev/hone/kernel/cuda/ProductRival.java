@@ -59,7 +59,7 @@ final class ProductRival implements Rival {
 
   /** The product that the arguments ask for; null when it has a bias. */
   private DenseProduct product(Kernel kernel, Launcher launch) {
-    var dtype = device.card().tier().dtype();
+    var dtype = device.tier().dtype();
     if (kernel.entry().op().equals("linear_bwd_input")) {
       return DenseProduct.backward(
           dtype, launch.value("M"), launch.value("N"), launch.value("K"), launch.value("lddy"), launch.value("ldw"),

@@ -104,7 +104,7 @@ final class Program implements AutoCloseable {
 
   Program(CudaDevice device, Manifest manifest) {
     this.device = device;
-    tier = device.card().tier();
+    tier = device.tier();
     files = manifest.files();
     for (Entry entry : manifest.entries()) {
       boolean fits = entry.shared() + entry.staticShared() <= device.card().sharedPerBlock();

@@ -36,7 +36,7 @@ record Stage(CudaDevice device, Tensor workspace, Fixed fixed) {
 
   /** The dtype of activations. */
   DType compute() {
-    return device.card().tier().dtype();
+    return device.tier().dtype();
   }
 
   /** Begins an op over activations. */

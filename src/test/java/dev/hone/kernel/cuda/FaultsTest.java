@@ -83,7 +83,7 @@ class FaultsTest {
         List.of(
             entry("far", 0, Map.of()), entry("shared", 1024, Map.of()), entry("hasty", 1024, Map.of()),
             entry("aligned", 0, Map.of("n", 16)));
-    return new CudaDevice(driver, CudaDevice.cards(driver).getFirst(), new Manifest(entries, file -> text));
+    return new CudaDevice(driver, CudaDevice.cards(driver).getFirst(), DType.F32, new Manifest(entries, file -> text));
   }
 
   private static void run(CudaDevice device, String op, Tensor out) {

@@ -41,7 +41,7 @@ class RivalsTest {
   }
 
   private CudaKernels open(Rivalry rivalry, Map<String, String> environment) {
-    return CudaKernels.open(driver.toString(), 0, rivalry, cache, environment);
+    return CudaKernels.open(driver.toString(), 0, rivalry, DType.F32, cache, environment);
   }
 
   private Map<String, String> withCublasLt() {
