@@ -28,21 +28,22 @@ def embedding(driver, entry):
 
 def rope(driver, entry):
   t, rng, sign = half(entry), np.random.default_rng(2), 1 if "fwd" in entry["op"] else -1
-  name = entry["params"][0]["name"]
-  for M, H, D, half_dims in ((1, 1, 2, 1), (3, 2, 64, 32), (5, 3, 96, 48), (7, 1, 100, 50), (33, 4, 128, 32),
-                             (2, 5, 256, 128), (9, 2, 24, 8), (1, 3, 20, 8)):
+  names = [p["name"] for p in entry["params"][:2]]
+  for M, H, KV, D, half_dims in ((1, 1, 1, 2, 1), (3, 2, 1, 64, 32), (5, 3, 3, 96, 48), (7, 1, 1, 100, 50),
+                                 (33, 4, 2, 128, 32), (2, 5, 1, 256, 128), (9, 2, 2, 24, 8), (1, 3, 1, 20, 8)):
     for skew in SKEWS:
-      x, v = t.normal(rng, (M, H, D))
+      (q, of_q), (k, of_k) = t.normal(rng, (M, H, D)), t.normal(rng, (M, KV, D))
       angle = rng.uniform(0, 7, (40, half_dims))
       cos, sin = (1.1 * np.cos(angle)).astype(np.float32), (1.1 * np.sin(angle)).astype(np.float32)
       positions = rng.integers(0, 40, M).astype(np.int32)
-      got = driver.launch(entry, flat_grid(entry, M * H * half_dims), skew, cos=cos, sin=sin, positions=positions, M=M,
-                          H=H, D=D, half=half_dims, **{name: x})[name]
+      got = driver.launch(entry, flat_grid(entry, M * (H + KV) * half_dims), skew, cos=cos, sin=sin,
+                          positions=positions, M=M, H=H, KV=KV, D=D, half=half_dims, **dict(zip(names, (q, k))))
       c, s = cos[positions][:, None].astype(np.float64), sign * sin[positions][:, None].astype(np.float64)
-      a, b = v[..., :half_dims], v[..., half_dims:2 * half_dims]
-      exact = np.concatenate([a * c - b * s, b * c + a * s, v[..., 2 * half_dims:]], -1)
-      # one rounding to T; two products and a sum in f32 of terms up to 5
-      yield f"{M}x{H}x{D} {half_dims}+{skew}", share(t.wide(got), exact, t.unit, 10 * F32 + t.step)
+      for name, v in zip(names, (of_q, of_k)):
+        a, b = v[..., :half_dims], v[..., half_dims:2 * half_dims]
+        exact = np.concatenate([a * c - b * s, b * c + a * s, v[..., 2 * half_dims:]], -1)
+        # one rounding to T; two products and a sum in f32 of terms up to 5
+        yield f"{name} {M}x{H}+{KV}x{D} {half_dims}+{skew}", share(t.wide(got[name]), exact, t.unit, 10 * F32 + t.step)
 
 
 def activation(kind, g):

@@ -32,6 +32,31 @@ def rmsnorm_forward(driver, entry):
           yield f"y = x {rows}x{C} offset {offset}+{skew}", same(again["x"], got["y"])
 
 
+def residual_rmsnorm_forward(driver, entry):
+  t, rng = half(entry), np.random.default_rng(7)
+  multiplier = np.float32(0.22)
+  for C in WIDTHS:
+    for rows in ROWS:
+      for offset in (0.0, 1.0):
+        for skew in SKEWS:
+          (a, of_a), (b, of_b) = t.normal(rng, (rows, C)), t.normal(rng, (rows, C))
+          w = (0.3 * rng.standard_normal(C) + (0 if offset else 1)).astype(np.float32)
+          arguments = dict(a=a, b=b, multiplier=multiplier, w=w, rows=rows, C=C, eps=np.float32(1e-5), offset=offset)
+          y, rstd = t.empty((rows, C)), np.full(rows, np.nan, np.float32)
+          got = driver.launch(entry, rows_grid(entry, rows), skew, y=y, rstd=rstd, x=t.empty((rows, C)), **arguments)
+          case = f"{rows}x{C} offset {offset}+{skew}"
+          # one rounding; the product rounds in f32 before a sum that may cancel
+          yield f"x {case}", share(t.wide(got["x"]), of_a + np.float64(multiplier) * of_b, t.unit + 2 * F32, 4 * F32)
+          v = t.wide(got["x"]).astype(np.float64)
+          r = 1 / np.sqrt((v * v).mean(1, keepdims=True) + 1e-5)
+          yield f"rstd {case}", share(got["rstd"], r[:, 0], 16 * F32)
+          exact = v * r * (w.astype(np.float64) + offset)
+          yield f"y {case}", share(t.wide(got["y"]), exact, t.unit + 20 * F32, t.step)
+          for alias in ("a", "b"):
+            again = driver.launch(entry, rows_grid(entry, rows), skew, y=y, rstd=rstd, x=alias, **arguments)
+            yield f"x = {alias} {case}", same(again[alias], got["x"]) + same(again["y"], got["y"])
+
+
 def rmsnorm_backward(driver, entry):
   t, rng = half(entry), np.random.default_rng(2)
   for C in WIDTHS:
@@ -156,6 +181,6 @@ def ce_rows(driver, entry):
   yield "labels outside", 0.0 if np.isnan(got["loss"]).all() and not got["z"].any() else np.inf
 
 
-CHECKS = {"rmsnorm_fwd": rmsnorm_forward, "rmsnorm_bwd": rmsnorm_backward, "sum_squares": sum_squares,
+CHECKS = {"rmsnorm_fwd": rmsnorm_forward, "rmsnorm_bwd": rmsnorm_backward, "residual_rmsnorm_fwd": residual_rmsnorm_forward, "sum_squares": sum_squares,
           "count_nonfinite": count_nonfinite, "sum_partials": sum_partials, "sum_rows": sum_partials,
           "attention_delta": attention_delta, "lora_reduce": lora_reduce, "ce_rows": ce_rows}

@@ -117,6 +117,10 @@ HONE_API int32_t hone_embedding_backward(const hone_tensor *dtable, const hone_t
  */
 HONE_API int32_t hone_rmsnorm_forward(const hone_tensor *y, const hone_tensor *rstd, const hone_tensor *x,
                                       const hone_tensor *w, float eps, float weight_offset);
+/* The same of x = a + multiplier b, (M,C) as residual_forward makes it: x =; y =; rstd =. x may be a's or b's tensor. */
+HONE_API int32_t hone_residual_rmsnorm_forward(const hone_tensor *y, const hone_tensor *rstd, const hone_tensor *x,
+                                               const hone_tensor *a, const hone_tensor *b, float multiplier,
+                                               const hone_tensor *w, float eps, float weight_offset);
 /* dx (M,C) = or += by `accumulate`; dw (C) F32 += or null when w is frozen; dy (M,C), x, w, rstd as forward.
  * dx may be dy's tensor (each row is read before it is written). */
 HONE_API int32_t hone_rmsnorm_backward(const hone_tensor *dx, const hone_tensor *dw, const hone_tensor *dy,
@@ -159,12 +163,12 @@ HONE_API int32_t hone_lora_backward(const hone_tensor *dx, const hone_tensor *da
 
 /* ---- RoPE, half-split: (x1,x2) -> (x1 cos - x2 sin, x2 cos + x1 sin), in place ---------------------------------- */
 
-/* x (M,H,D) in place; cos, sin (P, rot/2) F32 with the attention factor inside; positions (M) I32 < P; the first
+/* q (M,H,D), k (M,KV,D) in place; cos, sin (P, rot/2) F32 with the attention factor inside; positions (M) I32 < P; the first
  * rot <= D dims turn, the rest stay. Backward turns by the negative angle. */
-HONE_API int32_t hone_rope_forward(const hone_tensor *x, const hone_tensor *cos, const hone_tensor *sin,
-                                   const hone_tensor *positions);
-HONE_API int32_t hone_rope_backward(const hone_tensor *dx, const hone_tensor *cos, const hone_tensor *sin,
-                                    const hone_tensor *positions);
+HONE_API int32_t hone_rope_forward(const hone_tensor *q, const hone_tensor *k, const hone_tensor *cos,
+                                   const hone_tensor *sin, const hone_tensor *positions);
+HONE_API int32_t hone_rope_backward(const hone_tensor *dq, const hone_tensor *dk, const hone_tensor *cos,
+                                    const hone_tensor *sin, const hone_tensor *positions);
 
 /* ---- causal attention over documents laid end to end, flash style ----------------------------------------------- */
 

@@ -12,7 +12,7 @@ import dev.hone.tensor.Tensor;
  *   h   = norm(x)                       q, k, v = W h (+ adapters)      q, k normed where the model does so
  *   o   = attention(rope(q), rope(k), v)
  *   mid = x + m postnorm(W_o o)         m the residual multiplier, postnorm only in Gemma 2
- *   h2  = norm(mid)                     gate, up = W h2
+ *   h2  = norm(mid), in the same pass   gate, up = W h2
  *   y   = mid + m postnorm(W_down (act(gate) * up))
  * </pre>
  *
@@ -70,8 +70,7 @@ final class Block {
       norm(saved.qRows, saved.qRstd, saved.qRawRows, weights.qNorm());
       norm(saved.kRows, saved.kRstd, saved.kRawRows, weights.kNorm());
     }
-    kernels.ropeForward(saved.qHeads, rope.cos(), rope.sin(), rope.positions());
-    kernels.ropeForward(saved.kHeads, rope.cos(), rope.sin(), rope.positions());
+    kernels.ropeForward(saved.qHeads, saved.kHeads, rope.cos(), rope.sin(), rope.positions());
     attention.run(saved);
 
     Tensor branch = spec.postNorms() ? saved.attentionRaw : scratch.branch;
@@ -79,9 +78,9 @@ final class Block {
     if (spec.postNorms()) {
       norm(scratch.branch, saved.attentionPostRstd, saved.attentionRaw, weights.attentionPostNorm());
     }
-    kernels.residualForward(saved.mid, saved.x, scratch.branch, spec.residualMultiplier());
-
-    norm(h, saved.mlpRstd, saved.mid, weights.mlpNorm());
+    kernels.residualNormForward(
+        h, saved.mlpRstd, saved.mid, saved.x, scratch.branch, spec.residualMultiplier(), weights.mlpNorm().weight(),
+        spec.normEps(), spec.normWeightOffset());
     linear(Projection.GATE).forward(kernels, saved.gate, h, training, dropoutSeed);
     linear(Projection.UP).forward(kernels, saved.up, h, training, dropoutSeed);
     kernels.gatedForward(scratch.product, saved.gate, saved.up, spec.activation());
@@ -122,8 +121,7 @@ final class Block {
     kernels.attentionBackward(
         scratch.dQHeads, scratch.dKHeads, scratch.dVHeads, scratch.delta, scratch.dOHeads, saved.oHeads, saved.lse,
         saved.qHeads, saved.kHeads, saved.vHeads, docs, attention);
-    kernels.ropeBackward(scratch.dQHeads, rope.cos(), rope.sin(), rope.positions());
-    kernels.ropeBackward(scratch.dKHeads, rope.cos(), rope.sin(), rope.positions());
+    kernels.ropeBackward(scratch.dQHeads, scratch.dKHeads, rope.cos(), rope.sin(), rope.positions());
     if (spec.qkNorm()) {
       normBackward(scratch.dQRows, scratch.dQRows, saved.qRawRows, weights.qNorm(), saved.qRstd, false);
       normBackward(scratch.dKRows, scratch.dKRows, saved.kRawRows, weights.kNorm(), saved.kRstd, false);

@@ -126,6 +126,10 @@ public interface Kernels extends AutoCloseable {
   /** y (M,C) = x rstd (weightOffset + w); rstd (M) f32 = 1/sqrt(mean x^2 + eps). */
   void rmsNormForward(Tensor y, Tensor rstd, Tensor x, Tensor w, float eps, float weightOffset);
 
+  /** {@link #residualForward} and the norm behind it in one pass: x (M,C) = a + multiplier b, y and rstd its norm. x may be a or b. */
+  void residualNormForward(
+      Tensor y, Tensor rstd, Tensor x, Tensor a, Tensor b, float multiplier, Tensor w, float eps, float weightOffset);
+
   /** dx (M,C) = or += ; dw (C) f32 +=, nullable. dx may be dy. */
   void rmsNormBackward(
       Tensor dx, Tensor dw, Tensor dy, Tensor x, Tensor w, Tensor rstd, float weightOffset, boolean accumulate);
@@ -147,11 +151,11 @@ public interface Kernels extends AutoCloseable {
       Tensor dx, Tensor da, Tensor db, Tensor e, Tensor dy, Tensor x, Tensor u, Tensor a, Tensor b,
       float scale, float dropout, long seed);
 
-  /** Turns x (M,H,D) in place by the tables cos, sin (P, rot/2) f32 at positions (M) i32. */
-  void ropeForward(Tensor x, Tensor cos, Tensor sin, Tensor positions);
+  /** Turns q (M,H,D) and k (M,KV,D) in place by the tables cos, sin (P, rot/2) f32 at positions (M) i32. */
+  void ropeForward(Tensor q, Tensor k, Tensor cos, Tensor sin, Tensor positions);
 
-  /** Turns dx back in place. */
-  void ropeBackward(Tensor dx, Tensor cos, Tensor sin, Tensor positions);
+  /** Turns dq and dk back in place. */
+  void ropeBackward(Tensor dq, Tensor dk, Tensor cos, Tensor sin, Tensor positions);
 
   /** o (M,H,D) and lse (H,M) f32 = causal attention inside each document; docs (n+1) i32 from 0 to M. */
   void attentionForward(Tensor o, Tensor lse, Tensor q, Tensor k, Tensor v, Tensor docs, Attention attention);

@@ -83,6 +83,45 @@ class RmsNormTest {
     }
   }
 
+  /** The bits of the two ops that it stands for, also over what it adds. */
+  @ParameterizedTest
+  @MethodSource("isas")
+  void aSumIsNormedAsItIsStored(Isa isa) {
+    for (int[] shape : SHAPES) {
+      for (DType dtype : ACTIVATIONS) {
+        for (float multiplier : new float[] {1, 0.22f}) {
+          aSumIsNormed(isa, shape[0], shape[1], dtype, multiplier);
+        }
+      }
+    }
+  }
+
+  private static void aSumIsNormed(Isa isa, int m, int c, DType dtype, float multiplier) {
+    try (var f = new KernelCase(isa, 5)) {
+      var a = f.normal("a", dtype, 2, m, c);
+      var b = f.normal("b", dtype, 1, m, c);
+      var w = f.normal("w", DType.F32, 1, c);
+      var wantX = f.output("x", dtype, m, c);
+      var wantY = f.output("y", dtype, m, c);
+      var wantRstd = f.output("rstd", DType.F32, m);
+      f.kernels.residualForward(wantX, a, b, multiplier);
+      f.kernels.rmsNormForward(wantY, wantRstd, wantX, w, EPS, 0.5f);
+      for (Tensor x : List.of(f.output("x", dtype, m, c), f.copy(a), f.copy(b))) {
+        var y = f.output("y", dtype, m, c);
+        var rstd = f.output("rstd", DType.F32, m);
+        Tensor first = x.name().startsWith("a") ? x : a;
+        Tensor second = x.name().startsWith("b") ? x : b;
+        f.kernels.residualNormForward(y, rstd, x, first, second, multiplier, w, EPS, 0.5f);
+        assertThat(bytes(x)).as("x over %s", x.name()).isEqualTo(bytes(wantX));
+        assertThat(bytes(rstd)).isEqualTo(bytes(wantRstd));
+        assertThat(bytes(y)).isEqualTo(bytes(wantY));
+      }
+      assertThatThrownBy(() -> f.kernels.residualNormForward(
+              wantY, wantRstd, wantX, a, f.normal("b", dtype, 1, m, c + 1), 1, w, EPS, 0))
+          .isInstanceOf(NativeException.class).hasMessageStartingWith("residual_rmsnorm_forward: b is ");
+    }
+  }
+
   private static void matches(Isa isa, int m, int c, DType dtype, DType stored, float offset) {
     try (var f = new KernelCase(isa, 1)) {
       var x = f.normal("x", dtype, 2, m, c);

@@ -60,18 +60,24 @@ class RopeTest {
       for (DType dtype : List.of(DType.F32, DType.BF16)) {
         try (var f = new KernelCase(isa, 1)) {
           int rot = s[3];
-          var x = f.normal("x", dtype, 1, s[0], s[1], s[2]);
+          var x = f.normal("q", dtype, 1, s[0], s[1], s[2]);
+          var k = f.normal("k", dtype, 1, s[0], 1, s[2]);
           var cos = table(f, "cos", rot, 1.3);
           var sin = table(f, "sin", rot, 1.3);
           var positions = f.randomInts("positions", POSITIONS, s[0]);
           double[] before = read(x);
+          double[][] ofK = turned(k, cos, sin, positions, rot, 1);
           double[][] forward = turned(x, cos, sin, positions, rot, 1);
           double[][] backward = turned(x, cos, sin, positions, rot, -1);
+          double[][] backwardOfK = turned(k, cos, sin, positions, rot, -1);
           var dx = f.copy(x);
-          f.kernels.ropeForward(x, cos, sin, positions);
+          var dk = f.copy(k);
+          f.kernels.ropeForward(x, k, cos, sin, positions);
           assertClose(x, forward[0], forward[1], 2, 1.01); // two products and a sum, each half a unit
-          f.kernels.ropeBackward(dx, cos, sin, positions);
+          assertClose(k, ofK[0], ofK[1], 2, 1.01);
+          f.kernels.ropeBackward(dx, dk, cos, sin, positions);
           assertClose(dx, backward[0], backward[1], 2, 1.01);
+          assertClose(dk, backwardOfK[0], backwardOfK[1], 2, 1.01);
           for (int i = 0; i < before.length; i++) {
             if (i % s[2] >= rot) {
               assertThat(read(x)[i]).as("beyond rot").isEqualTo(before[i]);
@@ -93,8 +99,12 @@ class RopeTest {
       var positions = f.randomInts("positions", POSITIONS, 9);
       double[] before = read(x), scale = new double[before.length];
       java.util.Arrays.fill(scale, 4); // the largest partner
-      f.kernels.ropeForward(x, cos, sin, positions);
-      f.kernels.ropeBackward(x, cos, sin, positions);
+      var k = f.normal("k", DType.F32, 1, 9, 2, 32);
+      double[] kBefore = read(k), kScale = new double[kBefore.length];
+      java.util.Arrays.fill(kScale, 4);
+      f.kernels.ropeForward(x, k, cos, sin, positions);
+      f.kernels.ropeBackward(x, k, cos, sin, positions);
+      assertClose(k, kBefore, kScale, 4, 0);
       assertClose(x, before, scale, 4, 0);
     }
   }
@@ -110,8 +120,8 @@ class RopeTest {
       var sin = table(f, "sin", 30, 1.7);
       var positions = f.randomInts("positions", POSITIONS, 9);
       double[] x0 = read(x), dy0 = read(dy);
-      f.kernels.ropeForward(x, cos, sin, positions);
-      f.kernels.ropeBackward(dy, cos, sin, positions);
+      f.kernels.ropeForward(x, f.normal("k", DType.F32, 1, 9, 1, 34), cos, sin, positions);
+      f.kernels.ropeBackward(dy, f.normal("dk", DType.F32, 1, 9, 1, 34), cos, sin, positions);
       assertThat(dot(dy0, read(x))).isCloseTo(dot(read(dy), x0), within(1e-4)); // 1224 f32 terms of ~1.7
     }
   }
@@ -121,17 +131,21 @@ class RopeTest {
   void wrongArgumentsAreNamed(Isa isa) {
     try (var f = new KernelCase(isa, 4)) {
       var x = f.normal("q", DType.F32, 1, 2, 1, 6);
+      var k = f.normal("k", DType.F32, 1, 2, 1, 6);
       var cos = table(f, "cos", 8, 1);
       var sin = table(f, "sin", 8, 1);
-      assertThatThrownBy(() -> f.kernels.ropeForward(x, cos, sin, f.ints("positions", 0, 1)))
+      assertThatThrownBy(() -> f.kernels.ropeForward(x, k, cos, sin, f.ints("positions", 0, 1)))
           .isInstanceOf(NativeException.class)
           .hasMessage("rope_forward: cos turns 8 dims, q has heads of 6");
       var c4 = table(f, "cos", 4, 1);
       var s4 = table(f, "sin", 4, 1);
-      assertThatThrownBy(() -> f.kernels.ropeBackward(x, c4, s4, f.ints("positions", 0, 50)))
+      assertThatThrownBy(() -> f.kernels.ropeBackward(x, k, c4, s4, f.ints("positions", 0, 50)))
           .hasMessage("rope_backward: positions[1] is 50, want 0 .. 49, the rows of cos");
-      assertThatThrownBy(() -> f.kernels.ropeForward(x, c4, sin, f.ints("positions", 0, 1)))
+      assertThatThrownBy(() -> f.kernels.ropeForward(x, k, c4, sin, f.ints("positions", 0, 1)))
           .hasMessage("rope_forward: sin is f32 [50,4], want f32 [50,2]");
+      var wide = f.normal("k", DType.F32, 1, 2, 1, 8);
+      assertThatThrownBy(() -> f.kernels.ropeForward(x, wide, c4, s4, f.ints("positions", 0, 1)))
+          .hasMessage("rope_forward: k is f32 [2,1,8], want f32 [2,*,6]");
     }
   }
 }

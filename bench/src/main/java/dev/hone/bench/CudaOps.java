@@ -144,7 +144,8 @@ final class CudaOps {
       Tensor cos = on.floats("cos", 1, tokens, half);
       Tensor sin = on.floats("sin", 1, tokens, half);
       Tensor positions = on.counting("positions", tokens, tokens);
-      Tensor heads = on.activation("heads", 1, tokens, model.heads(), model.headDim());
+      Tensor q = on.activation("q", 1, tokens, model.heads(), model.headDim());
+      Tensor k = on.activation("k", 1, tokens, model.heads(), model.headDim());
       double one = x.bytes();
       String shape = size("M", tokens, "C", hidden);
       rows.op("embedding_forward", shape, timing.of(() -> on.card().embeddingForward(y, ids, table, 1)), 0, 2 * one);
@@ -153,7 +154,10 @@ final class CudaOps {
           "rmsnorm_backward", shape, timing.of(() -> on.card().rmsNormBackward(dx, null, y, x, w, rstd, 0, false)), 0,
           3 * one);
       rows.op("residual_forward", shape, timing.of(() -> on.card().residualForward(y, x, dx, 1)), 0, 3 * one);
-      rows.op("rope_forward", shape, timing.of(() -> on.card().ropeForward(heads, cos, sin, positions)), 0, 2 * one);
+      rows.op(
+          "residual_rmsnorm_forward", shape,
+          timing.of(() -> on.card().residualNormForward(y, rstd, dx, x, y, 1, w, 1e-5f, 0)), 0, 4 * one);
+      rows.op("rope_forward", shape, timing.of(() -> on.card().ropeForward(q, k, cos, sin, positions)), 0, 4 * one);
       Tensor count = on.empty("count", DType.F64, 1);
       rows.op("count_nonfinite", shape, timing.of(() -> on.card().countNonFinite(count, x)), 0, one);
     }

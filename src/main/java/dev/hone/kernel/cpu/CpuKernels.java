@@ -214,6 +214,19 @@ public final class CpuKernels implements Kernels {
   }
 
   @Override
+  public void residualNormForward(
+      Tensor y, Tensor rstd, Tensor x, Tensor a, Tensor b, float multiplier, Tensor w, float eps, float weightOffset) {
+    int status;
+    try {
+      status = (int) HoneH.RESIDUAL_RMSNORM_FORWARD.invokeExact(
+          at(y), at(rstd), at(x), at(a), at(b), multiplier, at(w), eps, weightOffset);
+    } catch (Throwable t) {
+      throw mismatch("hone_residual_rmsnorm_forward", t);
+    }
+    check(status);
+  }
+
+  @Override
   public void rmsNormBackward(
       Tensor dx, Tensor dw, Tensor dy, Tensor x, Tensor w, Tensor rstd, float weightOffset, boolean accumulate) {
     int status;
@@ -293,11 +306,11 @@ public final class CpuKernels implements Kernels {
 
   @Override
   public void ropeForward(
-      Tensor x, Tensor cos, Tensor sin, Tensor positions) {
+      Tensor q, Tensor k, Tensor cos, Tensor sin, Tensor positions) {
     int status;
     try {
       status = (int) HoneH.ROPE_FORWARD.invokeExact(
-          at(x), at(cos), at(sin), at(positions));
+          at(q), at(k), at(cos), at(sin), at(positions));
     } catch (Throwable t) {
       throw mismatch("hone_rope_forward", t);
     }
@@ -306,11 +319,11 @@ public final class CpuKernels implements Kernels {
 
   @Override
   public void ropeBackward(
-      Tensor dx, Tensor cos, Tensor sin, Tensor positions) {
+      Tensor dq, Tensor dk, Tensor cos, Tensor sin, Tensor positions) {
     int status;
     try {
       status = (int) HoneH.ROPE_BACKWARD.invokeExact(
-          at(dx), at(cos), at(sin), at(positions));
+          at(dq), at(dk), at(cos), at(sin), at(positions));
     } catch (Throwable t) {
       throw mismatch("hone_rope_backward", t);
     }

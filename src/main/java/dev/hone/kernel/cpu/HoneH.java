@@ -46,6 +46,8 @@ final class HoneH {
       function("hone_embedding_backward", JAVA_INT, ADDRESS, ADDRESS, ADDRESS, JAVA_FLOAT);
   static final MethodHandle RMSNORM_FORWARD =
       function("hone_rmsnorm_forward", JAVA_INT, ADDRESS, ADDRESS, ADDRESS, ADDRESS, JAVA_FLOAT, JAVA_FLOAT);
+  static final MethodHandle RESIDUAL_RMSNORM_FORWARD =
+      function("hone_residual_rmsnorm_forward", JAVA_INT, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS, JAVA_FLOAT, ADDRESS, JAVA_FLOAT, JAVA_FLOAT);
   static final MethodHandle RMSNORM_BACKWARD =
       function("hone_rmsnorm_backward", JAVA_INT, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS, JAVA_FLOAT, JAVA_INT);
   static final MethodHandle LINEAR_FORWARD =
@@ -59,9 +61,9 @@ final class HoneH {
   static final MethodHandle LORA_BACKWARD =
       function("hone_lora_backward", JAVA_INT, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS, JAVA_FLOAT, JAVA_FLOAT, JAVA_LONG);
   static final MethodHandle ROPE_FORWARD =
-      function("hone_rope_forward", JAVA_INT, ADDRESS, ADDRESS, ADDRESS, ADDRESS);
+      function("hone_rope_forward", JAVA_INT, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS);
   static final MethodHandle ROPE_BACKWARD =
-      function("hone_rope_backward", JAVA_INT, ADDRESS, ADDRESS, ADDRESS, ADDRESS);
+      function("hone_rope_backward", JAVA_INT, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS);
   static final MethodHandle ATTENTION_FORWARD =
       function("hone_attention_forward", JAVA_INT, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS, JAVA_FLOAT, JAVA_INT, JAVA_FLOAT);
   static final MethodHandle ATTENTION_BACKWARD =

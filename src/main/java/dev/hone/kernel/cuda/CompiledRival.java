@@ -32,9 +32,10 @@ final class CompiledRival implements Rival {
   private static final Map<String, Plan> PLANS = Map.ofEntries(
       Map.entry("embedding_fwd", new Plan(1, List.of("C"))),
       Map.entry("rmsnorm_fwd", new Plan(2, List.of("C"))),
+      Map.entry("residual_rmsnorm_fwd", new Plan(3, List.of("C"))),
       Map.entry("rmsnorm_bwd", new Plan(1, List.of("C", "accumulate"))),
-      Map.entry("rope_fwd", new Plan(1, List.of("H", "D", "half"))),
-      Map.entry("rope_bwd", new Plan(1, List.of("H", "D", "half"))),
+      Map.entry("rope_fwd", new Plan(2, List.of("H", "KV", "D", "half"))),
+      Map.entry("rope_bwd", new Plan(2, List.of("H", "KV", "D", "half"))),
       Map.entry("gated_fwd", new Plan(1, List.of("activation"))),
       Map.entry("gated_bwd", new Plan(2, List.of("activation"))),
       Map.entry("attention_delta", new Plan(1, List.of("H", "D"))),

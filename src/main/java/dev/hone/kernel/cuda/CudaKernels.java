@@ -234,6 +234,17 @@ public final class CudaKernels implements Kernels {
   }
 
   @Override
+  public void residualNormForward(
+      Tensor y, Tensor rstd, Tensor x, Tensor a, Tensor b, float multiplier, Tensor w, float eps, float weightOffset) {
+    String op = "residual_rmsnorm_forward";
+    norm(op, y, rstd, x, w);
+    Args.matrix(op, a, stage.compute(), x.shape(0), x.shape(1));
+    Args.matrix(op, b, stage.compute(), x.shape(0), x.shape(1));
+    stage.begin("residual_rmsnorm_fwd").tensor(y).tensor(rstd).tensor(x).tensor(a).tensor(b).real(multiplier).tensor(w)
+        .dim(x.shape(0)).dim(x.shape(1)).real(eps).real(weightOffset).rows(x.shape(0), x.shape(1));
+  }
+
+  @Override
   public void rmsNormBackward(
       Tensor dx, Tensor dw, Tensor dy, Tensor x, Tensor w, Tensor rstd, float weightOffset, boolean accumulate) {
     String op = "rmsnorm_backward";
@@ -279,26 +290,27 @@ public final class CudaKernels implements Kernels {
   }
 
   @Override
-  public void ropeForward(Tensor x, Tensor cos, Tensor sin, Tensor positions) {
-    rope("rope_fwd", x, cos, sin, positions);
+  public void ropeForward(Tensor q, Tensor k, Tensor cos, Tensor sin, Tensor positions) {
+    rope("rope_fwd", q, k, cos, sin, positions);
   }
 
   @Override
-  public void ropeBackward(Tensor dx, Tensor cos, Tensor sin, Tensor positions) {
-    rope("rope_bwd", dx, cos, sin, positions);
+  public void ropeBackward(Tensor dq, Tensor dk, Tensor cos, Tensor sin, Tensor positions) {
+    rope("rope_bwd", dq, dk, cos, sin, positions);
   }
 
-  private void rope(String op, Tensor x, Tensor cos, Tensor sin, Tensor positions) {
-    Args.heads(op, x, stage.compute(), Args.ANY, Args.ANY, Args.ANY);
+  private void rope(String op, Tensor q, Tensor k, Tensor cos, Tensor sin, Tensor positions) {
+    Args.heads(op, q, stage.compute(), Args.ANY, Args.ANY, Args.ANY);
+    Args.heads(op, k, stage.compute(), q.shape(0), Args.ANY, q.shape(2));
     Args.matrix(op, cos, DType.F32, Args.ANY, Args.ANY);
     Args.matrix(op, sin, DType.F32, cos.shape(0), cos.shape(1));
-    Args.vector(op, positions, DType.I32, x.shape(0));
+    Args.vector(op, positions, DType.I32, q.shape(0));
     long half = cos.shape(1);
-    if (2 * half > x.shape(2)) {
-      throw Args.bad(op + ": " + cos + " turns more dims than " + x + " has");
+    if (2 * half > q.shape(2)) {
+      throw Args.bad(op + ": " + cos + " turns more dims than " + q + " has");
     }
-    stage.begin(op).tensor(x).tensor(cos).tensor(sin).tensor(positions).dim(x.shape(0)).dim(x.shape(1)).dim(x.shape(2))
-        .dim(half).flat(x.shape(0) * x.shape(1) * half);
+    stage.begin(op).tensor(q).tensor(k).tensor(cos).tensor(sin).tensor(positions).dim(q.shape(0)).dim(q.shape(1))
+        .dim(k.shape(1)).dim(q.shape(2)).dim(half).flat(q.shape(0) * (q.shape(1) + k.shape(1)) * half);
   }
 
   @Override

@@ -171,10 +171,12 @@ final class Cases {
   }
 
   private void ropes() {
-    for (long[] s : new long[][] {{9, 4, 64, 32}, {7, 3, 50, 12}}) {
-      add("RoPE", words("M %d, H %d, D %d, rot %d", s[0], s[1], s[2], 2 * s[3]), t -> {
-        Tensor x = t.activation("x", 1, s[0], s[1], s[2]);
-        Tensor dx = t.activation("dx", 1, s[0], s[1], s[2]);
+    for (long[] s : new long[][] {{9, 4, 64, 32, 2}, {7, 3, 50, 12, 1}}) {
+      add("RoPE", words("M %d, H %d, KV %d, D %d, rot %d", s[0], s[1], s[4], s[2], 2 * s[3]), t -> {
+        Tensor q = t.activation("q", 1, s[0], s[1], s[2]);
+        Tensor k = t.activation("k", 1, s[0], s[4], s[2]);
+        Tensor dq = t.activation("dq", 1, s[0], s[1], s[2]);
+        Tensor dk = t.activation("dk", 1, s[0], s[4], s[2]);
         Tensor positions = t.indices("positions", (int) s[0], 20);
         float[] cos = new float[Math.toIntExact(20 * s[3])];
         float[] sin = new float[cos.length];
@@ -186,11 +188,13 @@ final class Cases {
         Tensor cosines = t.empty("cos", DType.F32, 20, s[3]).set(cos);
         Tensor sines = t.empty("sin", DType.F32, 20, s[3]).set(sin);
         t.begin();
-        t.kernels().ropeForward(x, cosines, sines, positions);
-        t.kernels().ropeBackward(dx, cosines, sines, positions);
+        t.kernels().ropeForward(q, k, cosines, sines, positions);
+        t.kernels().ropeBackward(dq, dk, cosines, sines, positions);
         t.end();
-        t.check(Kind.FORWARD, "x", x);
-        t.check(Kind.GRADIENT, "dx", dx);
+        t.check(Kind.FORWARD, "q", q);
+        t.check(Kind.FORWARD, "k", k);
+        t.check(Kind.GRADIENT, "dq", dq);
+        t.check(Kind.GRADIENT, "dk", dk);
       });
     }
   }
@@ -229,6 +233,21 @@ final class Cases {
       t.check(Kind.FORWARD, "y", y);
       t.check(Kind.GRADIENT, "dr", dy);
     });
+    for (long[] s : new long[][] {{13, 37}, {5, 2048}}) {
+      add("residual and RMSNorm", words("M %d, C %d", s[0], s[1]), t -> {
+        Tensor a = t.activation("a", 1, s);
+        Tensor b = t.activation("b", 1, s);
+        Tensor w = t.floats("w", 1, s[1]);
+        Tensor x = t.empty("x", t.compute(), s);
+        Tensor y = t.empty("y", t.compute(), s);
+        Tensor rstd = t.empty("rstd", DType.F32, s[0]);
+        t.begin();
+        t.kernels().residualNormForward(y, rstd, x, a, b, 0.22f, w, 1e-5f, 0);
+        t.end();
+        t.check(Kind.FORWARD, "x", x);
+        t.check(Kind.FORWARD, "y", y);
+      });
+    }
   }
 
   private void losses() {

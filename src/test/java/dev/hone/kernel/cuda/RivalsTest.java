@@ -227,8 +227,9 @@ class RivalsTest {
           8).toFloats());
       Tensor positions = Tensor.allocate(card.memory(), arena, "positions", DType.I32, 5).set(new int[] {0, 1, 2, 7,
           3});
-      card.ropeForward(heads, cos, sin, positions);
-      results.add(heads.toFloats());
+      Tensor keys = bf16(card, arena, "k", 9, 5, 1, 32);
+      card.ropeForward(heads, keys, cos, sin, positions);
+      results.addAll(List.of(heads.toFloats(), keys.toFloats()));
       return results;
     }
   }
