@@ -17,7 +17,7 @@
 // entry: hone_adamw_f32 op=adamw_f32 dtype=f32 block=256 consts=PER_BLOCK:8192
 #include "adamw.cuh"
 
-constexpr int PACKS = 4; /* of a thread, so that a block's constants cost little: PER_BLOCK = THREADS * PACKS * PACK */
+constexpr int QUADS = 8; /* of a thread, so that a block's constants cost little: PER_BLOCK = THREADS * QUADS * QUAD */
 
 struct Constants {
   float keep, one_minus_beta1, beta2, one_minus_beta2, root_correction, minus_step;
@@ -39,17 +39,16 @@ HONE_KERNEL hone_adamw_f32(float *__restrict__ p, float *__restrict__ m, float *
   __syncthreads();
   const Constants c = shared;
   const bool vector = aligned(p, m, v, grad);
-  const int64_t block = static_cast<int64_t>(blockIdx.x) * THREADS * PACKS;
-  for (int pack = 0; pack < PACKS; pack++) {
-    const int64_t at = (block + pack * THREADS + threadIdx.x) * PACK;
+  for (int quad = 0; quad < QUADS; quad++) {
+    const int64_t at = flat_quad<QUADS>(quad);
     if (at >= n) return;
-    float ps[PACK], ms[PACK], vs[PACK], gs[PACK];
+    float ps[QUAD], ms[QUAD], vs[QUAD], gs[QUAD];
     load(ps, p + at, n - at, vector);
     load(ms, m + at, n - at, vector);
     load(vs, v + at, n - at, vector);
     load(gs, grad + at, n - at, vector);
 #pragma unroll
-    for (int i = 0; i < PACK; i++) {
+    for (int i = 0; i < QUAD; i++) {
       const float g = __fmul_rn(grad_scale, gs[i]);
       ms[i] = __fadd_rn(ms[i], __fmul_rn(c.one_minus_beta1, __fsub_rn(g, ms[i])));
       vs[i] = __fadd_rn(__fmul_rn(vs[i], c.beta2), __fmul_rn(__fmul_rn(c.one_minus_beta2, g), g));

@@ -20,9 +20,10 @@
 
 constexpr float LEAST = -1e30f; /* a running maximum's start: finite, so that LEAST - LEAST is 0 */
 
-/* What the groups of a block leave for the join; a thread's outputs are the eight at its place. */
+/* What the groups of a block leave for the join; output i of a thread is at out[i][thread]. Rows four banks apart: what a
+ * warp reads of the join, eight outputs of each of four threads, lies in 32 banks. */
 struct Groups {
-  float max[THREADS / 8], sum[THREADS / 8], out[THREADS * PACK];
+  float max[THREADS / 8], sum[THREADS / 8], out[PACK][THREADS + 4];
 };
 
 /*
@@ -81,15 +82,16 @@ __device__ __forceinline__ void decode(Groups &groups, T *o, const T *q, const T
     groups.sum[group] = sum;
   }
 #pragma unroll
-  for (int i = 0; i < PACK; i++) groups.out[threadIdx.x * PACK + i] = out[i];
+  for (int i = 0; i < PACK; i++) groups.out[i][threadIdx.x] = out[i];
   __syncthreads();
   if (static_cast<int>(threadIdx.x) >= D) return;
+  const int place = threadIdx.x / PACK, output = threadIdx.x % PACK;
   float top = groups.max[0], total = 0.0f, result = 0.0f;
   for (int g = 1; g < GROUPS; g++) top = fmaxf(top, groups.max[g]);
   for (int g = 0; g < GROUPS; g++) {
     const float factor = expf(groups.max[g] - top);
     total += factor * groups.sum[g];
-    result += factor * groups.out[g * GROUP * PACK + threadIdx.x];
+    result += factor * groups.out[output][g * GROUP + place];
   }
   o[threadIdx.x] = from_f32<T>(result / total);
 }

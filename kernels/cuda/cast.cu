@@ -23,12 +23,23 @@
 
 template <typename Out, typename In>
 __device__ __forceinline__ void cast(Out *__restrict__ out, const In *__restrict__ in, int64_t n) {
-  const int64_t at = flat_pack();
-  if (at >= n) return;
   const bool vector = aligned(out, in);
-  float v[PACK];
-  load(v, in + at, n - at, vector);
-  store(out + at, v, n - at, vector);
+  if constexpr (sizeof(In) == 4 || sizeof(Out) == 4) {
+#pragma unroll
+    for (int quad = 0; quad < 2; quad++) {
+      const int64_t at = flat_quad<2>(quad);
+      if (at >= n) return;
+      float v[QUAD];
+      load(v, in + at, n - at, vector);
+      store(out + at, v, n - at, vector);
+    }
+  } else {
+    const int64_t at = flat_pack();
+    if (at >= n) return;
+    float v[PACK];
+    load(v, in + at, n - at, vector);
+    store(out + at, v, n - at, vector);
+  }
 }
 
 HONE_KERNEL hone_cast_f32_bf16(bf16 *out, const float *in, int64_t n) { cast(out, in, n); }

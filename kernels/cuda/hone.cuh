@@ -4,9 +4,9 @@
  * Tiers.     One text, two targets: sm_80 makes T bf16, sm_75 makes T f16 (HONE_SM, from kernels/build.py).
  *            HONE_ENTRY(op) names an entry of T, hone_<op>_bf16 or hone_<op>_f16; HONE_VARIANT(op, variant) adds
  *            _<variant>.
- * Packs.     Rows and flat tensors go through registers eight elements at a time: 16 bytes of T, 32 of f32. A pack is
- *            one or two 16-byte accesses where its address allows, else eight single ones; past the end it reads 0 and
- *            writes nothing. Callers say whether addresses are aligned once for a whole tensor.
+ * Packs.     Rows and flat tensors go through registers eight elements at a time: 16 bytes of T, 32 of f32; tensors of f32
+ *            alone four at a time, a quad, so that neighbouring lanes read neighbouring 16 bytes. A pack is one or two
+ *            16-byte accesses where its address allows, else single ones; past the end it reads 0 and writes nothing. Callers say whether addresses are aligned once for a whole tensor.
  * Sums.      Butterflies over lanes, then warps in order: the same bits on every run and in every lane. No atomics.
  */
 #ifndef HONE_CUH
@@ -30,7 +30,7 @@ using T = f16;
 #endif
 
 /* Threads of a block, in every kernel that does not say otherwise. */
-constexpr int THREADS = 256, WARP = 32, WARPS = THREADS / WARP, PACK = 8;
+constexpr int THREADS = 256, WARP = 32, WARPS = THREADS / WARP, PACK = 8, QUAD = 4;
 
 #define HONE_KERNEL extern "C" __global__ void __launch_bounds__(THREADS)
 
@@ -50,9 +50,9 @@ __device__ __forceinline__ float rounded(float x) { return to_f32(from_f32<T>(x)
 
 /* ---- packs ------------------------------------------------------------------------------------------------------- */
 
-/* 16 bytes of elements, for one vector access. */
-template <typename E> struct alignas(16) Vector {
-  E at[16 / sizeof(E)];
+/* N elements of at most 16 bytes, for one vector access. */
+template <typename E, int N = 16 / sizeof(E)> struct alignas(N * sizeof(E)) Vector {
+  E at[N];
 };
 
 /* Whether packs may be read and written at these addresses and, by the caller's choice of offsets, at all others. */
@@ -60,38 +60,38 @@ template <typename... P> __device__ __forceinline__ bool aligned(const P *...add
   return ((reinterpret_cast<uintptr_t>(address) | ...) & 15) == 0;
 }
 
-/* v = the pack at p, of which `left` elements exist. */
-template <typename E>
-__device__ __forceinline__ void load(float (&v)[PACK], const E *p, int64_t left, bool vector) {
-  constexpr int N = 16 / sizeof(E);
-  if (vector && left >= PACK) {
+/* v = the pack at p, of P elements, of which `left` exist. */
+template <typename E, int P>
+__device__ __forceinline__ void load(float (&v)[P], const E *p, int64_t left, bool vector) {
+  constexpr int N = P < 16 / sizeof(E) ? P : 16 / sizeof(E);
+  if (vector && left >= P) {
 #pragma unroll
-    for (int i = 0; i < PACK; i += N) {
-      const Vector<E> part = *reinterpret_cast<const Vector<E> *>(p + i);
+    for (int i = 0; i < P; i += N) {
+      const Vector<E, N> part = *reinterpret_cast<const Vector<E, N> *>(p + i);
 #pragma unroll
       for (int j = 0; j < N; j++) v[i + j] = to_f32(part.at[j]);
     }
   } else {
 #pragma unroll
-    for (int i = 0; i < PACK; i++) v[i] = i < left ? to_f32(p[i]) : 0.0f;
+    for (int i = 0; i < P; i++) v[i] = i < left ? to_f32(p[i]) : 0.0f;
   }
 }
 
 /* The pack at p = v, each element rounded once. */
-template <typename E>
-__device__ __forceinline__ void store(E *p, const float (&v)[PACK], int64_t left, bool vector) {
-  constexpr int N = 16 / sizeof(E);
-  if (vector && left >= PACK) {
+template <typename E, int P>
+__device__ __forceinline__ void store(E *p, const float (&v)[P], int64_t left, bool vector) {
+  constexpr int N = P < 16 / sizeof(E) ? P : 16 / sizeof(E);
+  if (vector && left >= P) {
 #pragma unroll
-    for (int i = 0; i < PACK; i += N) {
-      Vector<E> part;
+    for (int i = 0; i < P; i += N) {
+      Vector<E, N> part;
 #pragma unroll
       for (int j = 0; j < N; j++) part.at[j] = from_f32<E>(v[i + j]);
-      *reinterpret_cast<Vector<E> *>(p + i) = part;
+      *reinterpret_cast<Vector<E, N> *>(p + i) = part;
     }
   } else {
 #pragma unroll
-    for (int i = 0; i < PACK; i++) {
+    for (int i = 0; i < P; i++) {
       if (i < left) p[i] = from_f32<E>(v[i]);
     }
   }
@@ -100,6 +100,11 @@ __device__ __forceinline__ void store(E *p, const float (&v)[PACK], int64_t left
 /* First element of this thread's pack in a flat kernel of PACK elements a thread. */
 __device__ __forceinline__ int64_t flat_pack() {
   return (static_cast<int64_t>(blockIdx.x) * THREADS + threadIdx.x) * PACK;
+}
+
+/* The same of this thread's quad i of QUADS, which lie THREADS quads apart. */
+template <int QUADS> __device__ __forceinline__ int64_t flat_quad(int i) {
+  return ((static_cast<int64_t>(blockIdx.x) * QUADS + i) * THREADS + threadIdx.x) * QUAD;
 }
 
 /* ---- sums and maxima --------------------------------------------------------------------------------------------- */

@@ -13,13 +13,16 @@
 #include "hone.cuh"
 
 HONE_KERNEL hone_softcap_fwd_f32(float *z, int64_t n, float logit_scale, float softcap) {
-  const int64_t at = flat_pack();
-  if (at >= n) return;
   const bool vector = aligned(z), capped = softcap > 0.0f;
   const float inner = capped ? logit_scale / softcap : logit_scale;
-  float v[PACK];
-  load(v, z + at, n - at, vector);
 #pragma unroll
-  for (int i = 0; i < PACK; i++) v[i] = capped ? softcap * tanhf(inner * v[i]) : inner * v[i];
-  store(z + at, v, n - at, vector);
+  for (int quad = 0; quad < 2; quad++) {
+    const int64_t at = flat_quad<2>(quad);
+    if (at >= n) return;
+    float v[QUAD];
+    load(v, z + at, n - at, vector);
+#pragma unroll
+    for (int i = 0; i < QUAD; i++) v[i] = capped ? softcap * tanhf(inner * v[i]) : inner * v[i];
+    store(z + at, v, n - at, vector);
+  }
 }

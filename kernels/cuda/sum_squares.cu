@@ -5,7 +5,8 @@
  *            count_nonfinite:  partial[b] = how many elements of block b's share are NaN or infinite
  *            sum_partials:     out += sum_b partial[b], one block
  *            sum_rows:         out += sum_m loss[m], one block
- *            A block's share are the packs b THREADS + t, (b + PARTS) THREADS + t, ...: thread t adds its own in order.
+ *            A block's share are the packs (f32: quads) b THREADS + t, (b + PARTS) THREADS + t, ...: thread t adds its own
+ *            in order.
  * Backward.  None.
  * Shapes.    x (n) f32, or bf16 and f16 for the count   partial (PARTS) f64, overwritten   loss (M) f32
  *            out (1) f64, accumulated. grid.x = PARTS = consts.PARTS, whatever n.
@@ -25,13 +26,15 @@
 /* partial[block] = the sum of term(v) over this block's share. Past the end v is 0, whose term is 0. */
 template <typename E, typename Term>
 __device__ __forceinline__ void partial_sum(double *partial, const E *x, int64_t n, Term term) {
+  constexpr int WIDTH = sizeof(E) == 4 ? QUAD : PACK;
   const bool vector = aligned(x);
   double sum = 0.0;
-  for (int64_t at = flat_pack(); at < n; at += static_cast<int64_t>(gridDim.x) * THREADS * PACK) {
-    float v[PACK];
+  const int64_t stride = static_cast<int64_t>(gridDim.x) * THREADS * WIDTH;
+  for (int64_t at = (static_cast<int64_t>(blockIdx.x) * THREADS + threadIdx.x) * WIDTH; at < n; at += stride) {
+    float v[WIDTH];
     load(v, x + at, n - at, vector);
 #pragma unroll
-    for (int i = 0; i < PACK; i++) sum += term(v[i]);
+    for (int i = 0; i < WIDTH; i++) sum += term(v[i]);
   }
   sum = block_sum(sum);
   if (threadIdx.x == 0) partial[blockIdx.x] = sum;

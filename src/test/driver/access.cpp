@@ -2,6 +2,7 @@
 
 #include "device.h"
 #include "execute.h"
+#include "traffic.h"
 
 namespace standin {
 namespace {
@@ -98,6 +99,7 @@ void resolve<Space::Global>(Warp& w, const Instruction& in, u32 reg, bool wide, 
       if (access.at[lane] & (bytes - 1)) misaligned(w, in, lane, access.at[lane] + kDeviceBit, bytes);
     });
   }
+  if (w.traffic != nullptr) count_global(*w.traffic, access, w.mask, bytes);
   make_dense(w, access, bytes);
 }
 
@@ -106,6 +108,7 @@ void resolve<Space::Shared>(Warp& w, const Instruction& in, u32 reg, bool wide, 
                             Access& access) {
   read_addresses(w, reg, wide, static_cast<u64>(offset), access);
   check_offsets(w, in, access, w.block->shared_bytes, bytes, "shared");
+  if (w.traffic != nullptr) count_shared(*w.traffic, access, w.mask, bytes);
   const u64 base = reinterpret_cast<u64>(w.block->shared);
   for (int l = 0; l < kLanes; ++l) access.at[l] += base;
   make_dense(w, access, bytes);

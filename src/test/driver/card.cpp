@@ -78,6 +78,8 @@ void configure(Card& card, const std::string& settings) {
       next.poison = number != 0;
     } else if (key == "eager" && whole) {
       next.eager = number != 0;
+    } else if (key == "traffic" && whole) {
+      next.traffic = number != 0;
     } else if (key == "pinned" && whole) {
       next.pinned = number;
     } else if (key == "graph_node" && whole) {
@@ -86,7 +88,7 @@ void configure(Card& card, const std::string& settings) {
       next.instruction_limit = number;
     } else {
       throw Fault(kInvalidValue, "'" + word + "' is no setting of the stand-in driver; known are cc=8.0 vram=BYTES "
-                                 "driver=12000 sms=4 threads=2 poison=0|1 eager=0|1 pinned=BYTES graph_node=BYTES "
+                                 "driver=12000 sms=4 threads=2 poison=0|1 eager=0|1 traffic=0|1 pinned=BYTES graph_node=BYTES "
                                  "instructions=N name=TEXT");
     }
   }

@@ -15,6 +15,7 @@ struct Card {
   std::string name = "Hone stand-in";
   int threads = 0;                    // of the host that run blocks; 0: one for each of its cores
   bool poison = false;                // fresh allocations are filled with 0xff
+  bool traffic = false;               // kernels' accesses are counted
   bool eager = false;                 // copies run as early as they may, not as late
   u64 graph_node = 256;               // bytes of its memory for each node of an executable graph
   u64 pinned = ~0ull;                 // bytes of host memory that it page-locks
@@ -28,7 +29,7 @@ struct Card {
 
 Card& card();
 
-// "cc=8.6 vram=2147483648 driver=12000 sms=4 threads=2 poison=1 eager=1 pinned=65536 graph_node=256 name=A card": name takes the rest.
+// "cc=8.6 vram=2147483648 driver=12000 sms=4 threads=2 poison=1 eager=1 traffic=1 pinned=65536 graph_node=256 name=A card": name takes the rest.
 // Throws Fault(kInvalidValue) that names the wrong word.
 void configure(Card& card, const std::string& settings);
 

@@ -1,8 +1,24 @@
 // The stand-in's own functions: the card, counters, the last fault.
 #include "api.h"
 #include "execute.h"
+#include "traffic.h"
 
 using namespace standin;
+
+namespace {
+
+long long of_traffic(const std::string& what, const Traffic& t) {
+  const std::pair<const char*, u64> known[] = {
+      {"instructions", t.instructions}, {"mma", t.mma}, {"global", t.global}, {"sectors", t.sectors},
+      {"least_sectors", t.least_sectors}, {"shared", t.shared}, {"wavefronts", t.wavefronts},
+      {"least_wavefronts", t.least_wavefronts}};
+  for (const auto& [name, value] : known) {
+    if (what == name) return static_cast<long long>(value);
+  }
+  return -1;
+}
+
+}  // namespace
 
 // See Card and configure(); takes effect at once, the memory's size with the next first context.
 STANDIN_API int standin_configure(const char* settings) {
@@ -21,12 +37,14 @@ STANDIN_API void standin_reset() {
   card() = Card{};
   s.counters = Counters{};
   forget_instructions();
+  forget_traffic();
   device().last_fault.clear();
 }
 
 // A counter by name, -1 for an unknown one: launches, kernel:NAME, blocks:NAME, allocations, frees, live_allocations,
 // bytes_in_use, peak_bytes, pinned_bytes, to_device_bytes, to_host_bytes, synchronisations, graph_launches,
-// warp_instructions, thread_instructions.
+// warp_instructions, thread_instructions; with the setting traffic=1 of each kernel instructions:NAME, mma:NAME,
+// global:NAME, sectors:NAME, least_sectors:NAME, shared:NAME, wavefronts:NAME, least_wavefronts:NAME (see Traffic).
 STANDIN_API long long standin_counter(const char* text) {
   State& s = state();
   const std::lock_guard lock(s.mutex);
@@ -37,6 +55,9 @@ STANDIN_API long long standin_counter(const char* text) {
   if (blocks || name.starts_with("kernel:")) {
     const auto found = c.kernels.find(name.substr(7));
     return found == c.kernels.end() ? 0 : number(blocks ? found->second.blocks : found->second.launches);
+  }
+  if (const size_t colon = name.find(':'); colon != std::string::npos) {
+    return of_traffic(name.substr(0, colon), traffic_of(name.substr(colon + 1)));
   }
   if (name == "launches") return number(c.launches);
   if (name == "allocations") return number(c.allocations);
@@ -61,6 +82,7 @@ STANDIN_API void standin_forget() {
   s.counters = Counters{};
   device().memory.forget_peak();
   forget_instructions();
+  forget_traffic();
 }
 
 // The text of the last failure: for a kernel its name, PTX line, block and thread, address and allocation.

@@ -11,6 +11,7 @@
 
 #include "card.h"
 #include "run.h"
+#include "traffic.h"
 
 namespace standin {
 namespace {
@@ -153,6 +154,7 @@ class Worker {
       w.ranges = scratch.ranges.data();
       w.index = static_cast<int>(i);
       w.warp_instructions = w.thread_instructions = 0;
+      w.traffic = card().traffic ? &traffic_ : nullptr;
       fill_constants(w);
     }
   }
@@ -161,7 +163,9 @@ class Worker {
     for (const Warp& w : scratch.warps) {
       total_warp_instructions += w.warp_instructions;
       total_thread_instructions += w.thread_instructions;
+      traffic_.instructions += w.warp_instructions;
     }
+    if (card().traffic) add_traffic(kernel_.name, traffic_);
   }
 
   void run(u64 number) {
@@ -264,6 +268,7 @@ class Worker {
   const Grid& grid_;
   const u32 threads_;
   Block block_;
+  Traffic traffic_;
   u32 arrived_[kBarriers] = {};
 };
 

@@ -11,6 +11,7 @@
 #include "decoder.h"
 #include "execute.h"
 #include "half.h"
+#include "traffic.h"
 
 namespace standin {
 namespace {
@@ -81,6 +82,7 @@ void transpose_b(const u32* b, Words (&out)[Columns]) {
 template <class T, int K>
 void multiply(Warp& w, const Instruction& in) {
   need_all(w, in);
+  if (w.traffic != nullptr) ++w.traffic->mma;
   constexpr int kPerTile = T::pair ? 8 : 4;
   constexpr int tiles = K / kPerTile;
   alignas(32) float a[16][K];
@@ -142,7 +144,9 @@ template <int N, bool Transposed>
 void load_matrix(Warp& w, const Instruction& in) {
   need_all(w, in);
   Access access;
+  w.mask = N == 4 ? kAllLanes : (1u << 8 * N % 32) - 1;  // the lanes whose addresses count
   resolve<Space::Shared>(w, in, in.src[0], in.detail != 0, in.offset, 16, access);
+  w.mask = kAllLanes;
   for (int i = 0; i < N; ++i) {
     alignas(16) u16 tile[64];
     for (int r = 0; r < 8; ++r) std::memcpy(tile + 8 * r, reinterpret_cast<const void*>(access.at[8 * i + r]), 16);

@@ -12,6 +12,7 @@ namespace standin {
 struct Warp;
 struct Instruction;
 struct Kernel;
+struct Traffic;
 using Handler = void (*)(Warp&, const Instruction&);
 
 // What an instruction does to the flow of its warp; everything but None and Sync ends a straight run.
@@ -98,6 +99,7 @@ struct Warp {
   u32 local_bytes = 0;
   Range* ranges = nullptr;     // per memory instruction
   const Kernel* kernel = nullptr;
+  Traffic* traffic = nullptr;       // where accesses are counted; null: nowhere
   int index = 0;
   int pc = 0;
   std::vector<Group> groups;
