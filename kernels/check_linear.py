@@ -34,37 +34,50 @@ def tiles(entry, M, N):
   return (-(-M // c["BM"]) * -(-N // c["BN"]),)
 
 
+def branch(rng, M, R, rows, cols):
+  """u (M,R) and b (rows,cols) of an adapter, R in one of b's dims, with the values that are multiplied; R 0: null."""
+  if R == 0:
+    return dict(u=None, b=None, R=0, ldu=0, ldb=0, alpha=0.0), None, None
+  u, uv = matrix(rng, M, R)
+  b = (rng.standard_normal((rows, cols)) / np.sqrt(R)).astype(np.float32)
+  return dict(u=u, b=b, R=R, ldu=R, ldb=cols, alpha=0.75), uv, wide(bf16(b))
+
+
 def forward(driver, entry):
   rng = np.random.default_rng(1)
   for M, N, K in SHAPES:
-    for ldy, biased, accumulate in ((N, True, 0), (N + 8, False, 0), (N, False, 1), (N + 8, True, 1)):
-      if not fits(entry, N=N, K=K, ldy=ldy):
+    for ldy, biased, accumulate, R in ((N, True, 0, 0), (N + 8, False, 0, 16), (N, False, 1, 0), (N + 8, True, 1, 40)):
+      if not fits(entry, N=N, K=K, ldy=ldy, ldu=R, ldb=R):
         continue
       (x, xv), (w, wv) = matrix(rng, M, K), matrix(rng, N, K)
       bias = rng.standard_normal(N).astype(np.float32) if biased else None
       y, old = matrix(rng, M, N, ldy) if accumulate else (np.full((M, ldy), NAN), 0)
-      exact = xv @ wv.T + (bias if biased else 0) + old
-      naive = rounded(rounded(rounded(xv @ wv.T) + (bias if biased else 0)) + old)
+      adapter, uv, bv = branch(rng, M, R, N, R)
+      added = 0.75 * uv @ bv.T if R else 0
+      exact = xv @ wv.T + added + (bias if biased else 0) + old
+      naive = rounded(rounded(rounded(rounded(xv @ wv.T) + (bias if biased else 0)) + rounded(added)) + old)
       y = driver.launch(entry, tiles(entry, M, N), y=y, x=x, w=w, bias=bias, M=M, N=N, K=K, ldy=ldy,
-                        accumulate=accumulate)["y"]
-      yield f"y {M}x{N}x{K} accumulate {accumulate}", *compare(wide(y[:, :N]), exact, naive, 2)
+                        accumulate=accumulate, **adapter)["y"]
+      yield f"y {M}x{N}x{K} R {R} accumulate {accumulate}", *compare(wide(y[:, :N]), exact, naive, 2)
       yield f"gap {M}x{N}x{K}", *gap_kept(y, N)
 
 
 def backward(driver, entry):
   rng = np.random.default_rng(2)
   for M, K, N in SHAPES:
-    for gap, accumulate in ((0, 0), (8, 1)):
+    for gap, accumulate, R in ((0, 0, 0), (8, 1, 0), (0, 0, 16), (8, 1, 40)):
       lddy, lddx, ldw = N + gap, K + gap, K + gap
-      if not fits(entry, N=N, K=K, lddy=lddy, lddx=lddx, ldw=ldw):
+      if not fits(entry, N=N, K=K, lddy=lddy, lddx=lddx, ldw=ldw, ldu=R, ldb=K if R else 0):
         continue
       (dy, dyv), (w, wv) = matrix(rng, M, N, lddy), matrix(rng, N, K, ldw)
       dx, old = matrix(rng, M, K, lddx) if accumulate else (np.full((M, lddx), NAN), 0)
-      exact = dyv @ wv + old
-      naive = rounded(rounded(dyv @ wv) + old)
+      adapter, ev, av = branch(rng, M, R, R, K)
+      added = 0.75 * ev @ av if R else 0
+      exact = dyv @ wv + added + old
+      naive = rounded(rounded(rounded(dyv @ wv) + rounded(added)) + old)
       dx = driver.launch(entry, tiles(entry, M, K), dx=dx, dy=dy, w=w, M=M, N=N, K=K, lddy=lddy, lddx=lddx, ldw=ldw,
-                         accumulate=accumulate)["dx"]
-      yield f"dx {M}x{N}x{K} accumulate {accumulate}", *compare(wide(dx[:, :K]), exact, naive, 3)
+                         accumulate=accumulate, **adapter)["dx"]
+      yield f"dx {M}x{N}x{K} R {R} accumulate {accumulate}", *compare(wide(dx[:, :K]), exact, naive, 3)
       yield f"gap {M}x{N}x{K}", *gap_kept(dx, K)
 
 

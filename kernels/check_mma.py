@@ -136,37 +136,45 @@ def check_linear(device, random):
         x, w, dy = (f16(random.standard_normal(shape)) for shape in ((M, K), (N, K), (M, N)))
         bias = random.standard_normal(N).astype(np.float32)
         for entry in device.of("linear_fwd"):
-            for ldy, shift, accumulate in ((N, None, 0), (N + 5, bias, 0), (ceil_div(N, 8) * 8 + 16, bias, 1)):
+            cases = (N, None, 0, 0), (N + 5, bias, 0, 16), (ceil_div(N, 8) * 8 + 16, bias, 1, 0), (N, bias, 0, 40), (N, None, 1, 5)
+            for ldy, shift, accumulate, R in cases:
+                u, b = f16(random.standard_normal((M, R))), random.standard_normal((N, R)).astype(np.float32)
+                added = 0.75 * wide(u) @ wide(f16(b)).T
                 y, read = device.output(np.full((M, ldy), 3, np.float16))
                 old = 3 if accumulate else 0
                 add = 0 if shift is None else shift
                 device.launch(entry, tiles(entry, M, N), y, device.put(x), device.put(w),
-                              0 if shift is None else device.put(shift), M, N, K, ldy, accumulate)
+                              0 if shift is None else device.put(shift), device.put(u) if R else 0,
+                              device.put(b) if R else 0, M, N, K, R, ldy, R, R, np.float32(0.75), accumulate)
                 got = read()
                 assert (got[:, N:] == 3).all(), "wrote beyond N"
-                compare(f"{entry['entry']} M{M} N{N} K{K} ldy{ldy} bias {shift is not None} accumulate {accumulate}",
-                        got[:, :N], wide(x) @ wide(w).T + add + old, product(x, w.T) + f16(add) + f16(old), 2)
+                compare(f"{entry['entry']} M{M} N{N} K{K} R{R} ldy{ldy} bias {shift is not None} accumulate {accumulate}",
+                        got[:, :N], wide(x) @ wide(w).T + added + add + old,
+                        product(x, w.T) + f16(added) + f16(add) + f16(old), 2)
         for entry in device.of("linear_bwd_input"):
-            for accumulate, pad in ((0, 0), (1, 0), (1, 3), (0, 8)):
+            for accumulate, pad, R in ((0, 0, 0), (1, 0, 16), (1, 3, 0), (0, 8, 40), (0, 0, 5)):
+                e, a = f16(random.standard_normal((M, R))), random.standard_normal((R, K)).astype(np.float32)
+                added = 0.75 * wide(e) @ wide(f16(a))
                 old = f16(random.standard_normal((M, K + pad)))
                 dx, read = device.output(old)
                 ldw, lddy = K + pad, N + pad
                 padded_w, padded_dy = f16(np.full((N, ldw), np.nan)), f16(np.full((M, lddy), np.nan))
                 padded_w[:, :K], padded_dy[:, :N] = w, dy
-                device.launch(entry, tiles(entry, M, K), dx, device.put(padded_dy), device.put(padded_w), M, N, K,
-                              lddy, K + pad, ldw, accumulate)
+                device.launch(entry, tiles(entry, M, K), dx, device.put(padded_dy), device.put(padded_w),
+                              device.put(e) if R else 0, device.put(a) if R else 0, M, N, K, R, lddy, K + pad, ldw, R, K,
+                              np.float32(0.75), accumulate)
                 got = read()
                 assert (got[:, K:] == old[:, K:]).all(), "wrote beyond K"
                 before = old[:, :K] if accumulate else f16(np.zeros((M, K)))
-                compare(f"{entry['entry']} M{M} N{N} K{K} pad {pad} accumulate {accumulate}", got[:, :K],
-                        wide(dy) @ wide(w) + wide(before), f16(before + product(dy, w)), 3)
+                compare(f"{entry['entry']} M{M} N{N} K{K} R{R} pad {pad} accumulate {accumulate}", got[:, :K],
+                        wide(dy) @ wide(w) + added + wide(before), f16(before + f16(f16(added) + product(dy, w))), 3)
         device.release()
     # a sum beyond 65504 must become infinite: the loss scaler looks for that
     entry = device.of("linear_fwd")[0]
     big = f16(np.full((1, 16), 200))
     y, read = device.output(f16(np.zeros((1, 16))))
-    device.launch(entry, tiles(entry, 1, 16), y, device.put(big), device.put(np.repeat(big, 16, 0)), 0, 1, 16, 16,
-                  16, 0)
+    device.launch(entry, tiles(entry, 1, 16), y, device.put(big), device.put(np.repeat(big, 16, 0)), 0, 0, 0, 1, 16,
+                  16, 0, 16, 0, 0, np.float32(0), 0)
     compare("linear_fwd overflow gives infinity", np.isposinf(read()).sum(), 16, 16, 2)
 
 

@@ -85,52 +85,6 @@ struct Masked : Matrix<T> {
   }
 };
 
-/* An f32 matrix of rows x cols, in memory so or transposed, rounded to T on the way. */
-template <class T>
-struct Factor {
-  struct Raw {
-    float value[CHUNK];
-  };
-  const float *data;
-  int64_t ld;
-  int rows, cols;
-  bool transposed, wide;
-
-  __device__ Factor(const float *data, int64_t ld, int rows, int cols, bool transposed)
-      : data(data), ld(ld), rows(rows), cols(cols), transposed(transposed),
-        wide(!transposed && is_aligned(data) && ld % 4 == 0 && cols % CHUNK == 0) {}
-
-  __device__ Factor from(int row) const {
-    return Factor(data + (transposed ? row : row * ld), ld, rows - row, cols, transposed);
-  }
-
-  template <bool WIDE>
-  __device__ __forceinline__ Raw read(int row, int col) const {
-    Raw raw = {{0, 0, 0, 0, 0, 0, 0, 0}};
-    if (row >= rows || col >= cols) return raw;
-    if (WIDE) {
-      const float4 *p = (const float4 *)(data + row * ld + col);
-      const float4 low = p[0], high = p[1];
-      return {{low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w}};
-    }
-    const int64_t step = transposed ? ld : 1;
-    const float *p = data + (transposed ? col * ld + row : row * ld + col);
-#pragma unroll
-    for (int i = 0; i < CHUNK; i++) {
-      if (i < cols - col) raw.value[i] = p[i * step];
-    }
-    return raw;
-  }
-
-  __device__ __forceinline__ uint4 finish(const Raw &raw, int, int) const {
-    const float *v = raw.value;
-    return make_uint4(pack<T>(v[0], v[1]), pack<T>(v[2], v[3]), pack<T>(v[4], v[5]), pack<T>(v[6], v[7]));
-  }
-
-  /* neighbouring threads take neighbouring addresses: chunks down a column when that is a row in memory */
-  __device__ __forceinline__ bool down() const { return transposed; }
-};
-
 /* ---- u = alpha d(x) a^T ----------------------------------------------------------------------------------------- */
 
 /*

@@ -28,6 +28,8 @@ MLP = {"branch.gate", "branch.up", "gate", "up", "product"}
 BACKWARD = {"backward"}
 OTHERS = {"logits"}
 ENGINE = WEIGHTS | NORMS | STREAM | ATTENTION | LORA | MLP | BACKWARD | OTHERS
+# The CPU rounds an adapter's branch before it adds the product to it; on a card sums begin with it.
+BRANCHES = {place for place in ENGINE if place.startswith("branch.")}
 # What was rounded besides before the branch went first, and before norms were rounded once.
 TWICE = {"base"}
 NORMS_TWICE = {"xhat"}
@@ -169,7 +171,8 @@ ROWS = {
     "LoRA: A, B, u": LORA,
     "gate, up, product": MLP,
     "backward": BACKWARD,
-    "all: the engine": ENGINE,
+    "all: the CPU": ENGINE,
+    "all but branches: a card": ENGINE - BRANCHES,
     "all but weights": ENGINE - WEIGHTS,
     "all but backward": ENGINE - BACKWARD,
     "all but the first of q and k": ENGINE - {"q", "k", "branch.q", "branch.k"},

@@ -32,26 +32,26 @@ record Linear(Tensor weight, Tensor bias, Adapter adapter, Tensor weightGradient
     return adapter != null || weightGradient != null;
   }
 
-  /** y = W x + b (+ scale B A x). The small branch first: y is then rounded but once at its own size. */
+  /** y = W x + b (+ scale B A x). */
   void forward(Kernels kernels, Tensor y, Tensor x, boolean training, long dropoutSeed) {
-    if (adapter != null) {
-      adapter.u.rows(x.shape(0));
-      kernels.loraForward(
-          y, adapter.u, x, adapter.a, adapter.b, adapter.scale, training ? adapter.dropout : 0f, seed(dropoutSeed));
+    if (adapter == null) {
+      kernels.linearForward(y, x, weight, bias, false);
+      return;
     }
-    kernels.linearForward(y, x, weight, bias, adapter != null);
+    adapter.u.rows(x.shape(0));
+    kernels.adaptedForward(
+        y, x, weight, bias, adapter.u, adapter.a, adapter.b, adapter.scale, training ? adapter.dropout : 0f, seed(dropoutSeed));
   }
 
   /** Gradients of what trains, and dx = or += dy W (+ the adapter's part); dx may be null when nothing below trains. */
   void backward(Kernels kernels, Tensor dx, boolean accumulate, Tensor dy, Tensor x, long dropoutSeed) {
-    if (dx != null) {
-      kernels.linearBackwardInput(dx, dy, weight, accumulate);
-    }
     if (adapter != null) {
       adapter.e.reshape(x.shape(0), adapter.rank());
-      kernels.loraBackward(
-          dx, adapter.da, adapter.db, adapter.e, dy, x, adapter.u, adapter.a, adapter.b,
-          adapter.scale, adapter.dropout, seed(dropoutSeed));
+      kernels.adaptedBackward(
+          dx, accumulate, adapter.da, adapter.db, adapter.e, dy, x, weight, adapter.u, adapter.a, adapter.b, adapter.scale,
+          adapter.dropout, seed(dropoutSeed));
+    } else if (dx != null) {
+      kernels.linearBackwardInput(dx, dy, weight, accumulate);
     }
     if (weightGradient != null) {
       kernels.linearBackwardWeight(weightGradient, biasGradient, dy, x);

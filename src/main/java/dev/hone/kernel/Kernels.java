@@ -151,6 +151,23 @@ public interface Kernels extends AutoCloseable {
       Tensor dx, Tensor da, Tensor db, Tensor e, Tensor dy, Tensor x, Tensor u, Tensor a, Tensor b,
       float scale, float dropout, long seed);
 
+  /** {@link #loraForward} and the product it stands beside: y (M,N) = x w^T + bias (nullable) + scale u b^T. */
+  default void adaptedForward(
+      Tensor y, Tensor x, Tensor w, Tensor bias, Tensor u, Tensor a, Tensor b, float scale, float dropout, long seed) {
+    loraForward(y, u, x, a, b, scale, dropout, seed);
+    linearForward(y, x, w, bias, true);
+  }
+
+  /** {@link #loraBackward} and the product's: dx (M,K), nullable, = or += dy w and the branch's; da, db +=; e (M,R) scratch. */
+  default void adaptedBackward(
+      Tensor dx, boolean accumulate, Tensor da, Tensor db, Tensor e, Tensor dy, Tensor x, Tensor w, Tensor u, Tensor a, Tensor b,
+      float scale, float dropout, long seed) {
+    if (dx != null) {
+      linearBackwardInput(dx, dy, w, accumulate);
+    }
+    loraBackward(dx, da, db, e, dy, x, u, a, b, scale, dropout, seed);
+  }
+
   /** Turns q (M,H,D) and k (M,KV,D) in place by the tables cos, sin (P, rot/2) f32 at positions (M) i32. */
   void ropeForward(Tensor q, Tensor k, Tensor cos, Tensor sin, Tensor positions);
 

@@ -289,6 +289,29 @@ public final class CudaKernels implements Kernels {
     lora.backward(dx, da, db, e, dy, x, u, a, b, scale, dropout, seed);
   }
 
+  /** One pass over y where the product takes the branch along. */
+  @Override
+  public void adaptedForward(
+      Tensor y, Tensor x, Tensor w, Tensor bias, Tensor u, Tensor a, Tensor b, float scale, float dropout, long seed) {
+    if (products.takeBranch(x.shape(0), a.shape(0))) {
+      lora.forward(products, y, x, w, bias, u, a, b, scale, dropout, seed);
+    } else {
+      Kernels.super.adaptedForward(y, x, w, bias, u, a, b, scale, dropout, seed);
+    }
+  }
+
+  /** One pass over dx likewise, where no mask of dropout lies over the branch. */
+  @Override
+  public void adaptedBackward(
+      Tensor dx, boolean accumulate, Tensor da, Tensor db, Tensor e, Tensor dy, Tensor x, Tensor w, Tensor u, Tensor a, Tensor b,
+      float scale, float dropout, long seed) {
+    if (dx != null && dropout == 0 && products.takeBranch(x.shape(0), a.shape(0))) {
+      lora.backward(products, dx, accumulate, da, db, e, dy, x, w, u, a, b, scale);
+    } else {
+      Kernels.super.adaptedBackward(dx, accumulate, da, db, e, dy, x, w, u, a, b, scale, dropout, seed);
+    }
+  }
+
   @Override
   public void ropeForward(Tensor q, Tensor k, Tensor cos, Tensor sin, Tensor positions) {
     rope("rope_fwd", q, k, cos, sin, positions);

@@ -42,25 +42,60 @@ final class LoraProducts {
     up(y, false, u, b, m, n, r, r, scale, false, 0, 0);
   }
 
+  /** With the product: y = x W^T + bias + s u B^T. */
+  void forward(
+      Products products, Tensor y, Tensor x, Tensor w, Tensor bias, Tensor u, Tensor a, Tensor b, float scale, float dropout,
+      long seed) {
+    check("lora_forward", y, u, x, a, b, dropout);
+    down(u, x, a, x.shape(0), x.shape(1), a.shape(0), x.shape(1), 1 / (1 - dropout), false, dropout, seed);
+    products.forward(y, x, w, bias, u, b, scale);
+  }
+
+  /** With the product and without dropout: dx = or += dy W + e A. */
+  void backward(
+      Products products, Tensor dx, boolean accumulate, Tensor da, Tensor db, Tensor e, Tensor dy, Tensor x, Tensor w, Tensor u,
+      Tensor a, Tensor b, float scale) {
+    checkBackward(da, db, e, dy, x, u, a, b, 0);
+    error(e, dy, b, scale);
+    products.backwardInput(dx, dy, w, accumulate, e, a, 1);
+    gradients(da, db, e, dy, x, u, scale, 0, 0);
+  }
+
   void backward(
       Tensor dx, Tensor da, Tensor db, Tensor e, Tensor dy, Tensor x, Tensor u, Tensor a, Tensor b,
       float scale, float dropout, long seed) {
+    checkBackward(da, db, e, dy, x, u, a, b, dropout);
+    error(e, dy, b, scale);
+    if (dx != null) {
+      long m = x.shape(0);
+      long k = x.shape(1);
+      Args.matrix("lora_backward", dx, stage.compute(), m, k);
+      up(dx, true, e, a, m, k, a.shape(0), k, 1 / (1 - dropout), true, dropout, seed);
+    }
+    gradients(da, db, e, dy, x, u, scale, dropout, seed);
+  }
+
+  private void checkBackward(
+      Tensor da, Tensor db, Tensor e, Tensor dy, Tensor x, Tensor u, Tensor a, Tensor b, float dropout) {
     String op = "lora_backward";
     check(op, dy, u, x, a, b, dropout);
+    Args.matrix(op, da, DType.F32, a.shape(0), x.shape(1));
+    Args.matrix(op, db, DType.F32, b.shape(0), a.shape(0));
+    Args.matrix(op, e, stage.compute(), x.shape(0), a.shape(0));
+  }
+
+  /** e (M,R) = scale dy B. */
+  private void error(Tensor e, Tensor dy, Tensor b, float scale) {
+    down(e, dy, b, dy.shape(0), dy.shape(1), b.shape(1), b.shape(1), scale, true, 0, 0);
+  }
+
+  private void gradients(
+      Tensor da, Tensor db, Tensor e, Tensor dy, Tensor x, Tensor u, float scale, float dropout, long seed) {
     long m = x.shape(0);
     long k = x.shape(1);
-    long n = b.shape(0);
-    long r = a.shape(0);
-    Args.matrix(op, da, DType.F32, r, k);
-    Args.matrix(op, db, DType.F32, n, r);
-    Args.matrix(op, e, stage.compute(), m, r);
-    float kept = 1 / (1 - dropout);
-    down(e, dy, b, m, n, r, r, scale, true, 0, 0);
-    if (dx != null) {
-      Args.matrix(op, dx, stage.compute(), m, k);
-      up(dx, true, e, a, m, k, r, k, kept, true, dropout, seed);
-    }
-    gradient(da, e, x, m, k, r, k, kept, false, dropout, seed);
+    long n = dy.shape(1);
+    long r = e.shape(1);
+    gradient(da, e, x, m, k, r, k, 1 / (1 - dropout), false, dropout, seed);
     gradient(db, u, dy, m, n, r, r, scale, true, 0, 0);
   }
 

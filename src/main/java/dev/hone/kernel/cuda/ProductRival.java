@@ -57,9 +57,12 @@ final class ProductRival implements Rival {
     return kernel.entry().op().equals("linear_fwd") || kernel.entry().op().equals("linear_bwd_input") ? 1 : 0;
   }
 
-  /** The product that the arguments ask for; null when it has a bias. */
+  /** The product that the arguments ask for; null when it has a bias or an adapter's branch. */
   private DenseProduct product(Kernel kernel, Launcher launch) {
     var dtype = device.tier().dtype();
+    if (launch.value("R") != 0) {
+      return null;
+    }
     if (kernel.entry().op().equals("linear_bwd_input")) {
       return DenseProduct.backward(
           dtype, launch.value("M"), launch.value("N"), launch.value("K"), launch.value("lddy"), launch.value("ldw"),

@@ -33,6 +33,7 @@ final class Rivals implements AutoCloseable {
 
   private final CudaDevice device;
   private final List<Rival> rivals;
+  private final boolean haveProducts;
   private final Choices choices;
   private final List<String> remarks = new ArrayList<>();
   private final Map<Kernel, Table> tables = new HashMap<>();
@@ -44,6 +45,7 @@ final class Rivals implements AutoCloseable {
   Rivals(CudaDevice device, List<Rival> rivals, Path cache) {
     this.device = device;
     this.rivals = List.copyOf(rivals);
+    haveProducts = rivals.stream().anyMatch(ProductRival.class::isInstance);
     String card = device.card().name() + ", driver for CUDA " + device.card().cudaVersion();
     choices = new Choices(cache, card, remarks::add);
   }
@@ -87,6 +89,11 @@ final class Rivals implements AutoCloseable {
     if (use == Rivalry.Use.ALWAYS) {
       throw UserError.of("%s cannot be had: %s", setting, why);
     }
+  }
+
+  /** Whether there is one for dense products, which cannot take the branch of an adapter with them. */
+  boolean haveProducts() {
+    return haveProducts;
   }
 
   /** What was decided so far, a line each. */

@@ -22,6 +22,7 @@ final class Cases {
     all.norms();
     all.linears();
     all.loras();
+    all.adapted();
     all.ropes();
     AttentionCases.addTo(all.cases);
     all.gates();
@@ -132,6 +133,46 @@ final class Cases {
         t.end();
         t.check(Kind.FORWARD, "y", y);
       });
+    }
+  }
+
+  /** A product and an adapter's branch beside it: in one pass where the device can. */
+  private void adapted() {
+    for (String storage : new String[] {"16-bit", "NF4 double"}) {
+      for (long[] s : new long[][] {{64, 96, 128, 16}, {33, 51, 70, 8}, {130, 64, 64, 40}, {20, 40, 48, 3}, {4, 64, 64, 16}}) {
+        for (float dropout : new float[] {0, 0.3f}) {
+          long m = s[0];
+          long n = s[1];
+          long k = s[2];
+          long r = s[3];
+          String shape = words("M %d, N %d, K %d, R %d, dropout %.1f, %s", m, n, k, r, dropout, storage);
+          add("linear with LoRA", shape, new Kernels.Largest(m, Math.max(n, k), n * k, (int) r), t -> {
+            Tensor w = weight(t, storage, n, k);
+            Tensor bias = t.weight("bias", 1, n);
+            Tensor a = t.floats("a", 1 / (float) Math.sqrt(k), r, k);
+            Tensor b = t.floats("b", 1 / (float) Math.sqrt(r), n, r);
+            Tensor x = t.activation("x", 1, m, k);
+            Tensor dy = t.activation("dy", 1, m, n);
+            Tensor y = t.empty("y", t.compute(), m, n);
+            Tensor u = t.empty("u", t.compute(), m, r);
+            Tensor e = t.empty("e", t.compute(), m, r);
+            Tensor dx = t.empty("dx", t.compute(), m, k);
+            Tensor more = t.activation("dx", 1, m, k);
+            Tensor da = t.floats("da", 1, r, k);
+            Tensor db = t.floats("db", 1, n, r);
+            t.begin();
+            t.kernels().adaptedForward(y, x, w, bias, u, a, b, 0.5f, dropout, 77);
+            t.kernels().adaptedBackward(dx, false, da, db, e, dy, x, w, u, a, b, 0.5f, dropout, 77);
+            t.kernels().adaptedBackward(more, true, da, db, e, dy, x, w, u, a, b, 0.5f, dropout, 77);
+            t.end();
+            t.check(Kind.FORWARD, "y", y);
+            t.check(Kind.GRADIENT, "dx", dx);
+            t.check(Kind.GRADIENT, "dx +=", more);
+            t.check(Kind.GRADIENT, "da", da);
+            t.check(Kind.GRADIENT, "db", db);
+          });
+        }
+      }
     }
   }
 
