@@ -38,7 +38,7 @@ library=$(ls "$ROOT"/target/bench/classes/native/*/libhone.*)
 "$OUT/roofline" >>"$OUT/roofline.txt"
 
 cpu=$(sed -n 's/^model name[^:]*: *//p' /proc/cpuinfo 2>/dev/null | sed -n 1p)
-commit=$(git describe --always --dirty 2>/dev/null || echo unknown)
+commit=$(sh bench/commit.sh)
 "$JAVA_HOME/bin/java" --enable-native-access=ALL-UNNAMED "-Dhone.library=$library" -cp target/hone-bench.jar \
   dev.hone.bench.Rows "$OUT/jmh.json" "$OUT/roofline.txt" "bench/results/${NAME:-cpu}.csv" \
   "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "${cpu:-$(uname -m)}" "$THREADS" "$commit"

@@ -148,8 +148,8 @@ def cpu():
 
 
 def commit():
-    asked = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
-    return asked.stdout.strip() or "unknown"
+    asked = subprocess.run(["sh", str(ROOT / "bench" / "commit.sh")], capture_output=True, text=True)
+    return asked.stdout.strip()
 
 
 def versions():

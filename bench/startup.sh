@@ -54,5 +54,5 @@ echo "$yaml: median $median s from launch to first step, $runs runs"
 cpu=$(sed -n 's/^model name[^:]*: *//p' /proc/cpuinfo 2>/dev/null | sed -n 1p)
 csv=$ROOT/bench/results/startup.csv
 [ -f "$csv" ] || echo date,cpu,threads,commit,run,runs,median_s >"$csv"
-machine=$(date -u +%Y-%m-%dT%H:%M:%SZ),${cpu:-$(uname -m)},$(nproc),$(git -C "$ROOT" describe --always --dirty)
+machine=$(date -u +%Y-%m-%dT%H:%M:%SZ),${cpu:-$(uname -m)},$(nproc),$(sh "$ROOT/bench/commit.sh")
 echo "$machine,$(basename "$yaml"),$runs,$median" >>"$csv"
