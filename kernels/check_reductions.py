@@ -181,6 +181,7 @@ def ce_rows(driver, entry):
   yield "labels outside", 0.0 if np.isnan(got["loss"]).all() and not got["z"].any() else np.inf
 
 
-CHECKS = {"rmsnorm_fwd": rmsnorm_forward, "rmsnorm_bwd": rmsnorm_backward, "residual_rmsnorm_fwd": residual_rmsnorm_forward, "sum_squares": sum_squares,
+CHECKS = {"rmsnorm_fwd": rmsnorm_forward, "rmsnorm_bwd": rmsnorm_backward,
+          "residual_rmsnorm_fwd": residual_rmsnorm_forward, "sum_squares": sum_squares,
           "count_nonfinite": count_nonfinite, "sum_partials": sum_partials, "sum_rows": sum_partials,
           "attention_delta": attention_delta, "lora_reduce": lora_reduce, "ce_rows": ce_rows}

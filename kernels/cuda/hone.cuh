@@ -6,7 +6,8 @@
  *            _<variant>.
  * Packs.     Rows and flat tensors go through registers eight elements at a time: 16 bytes of T, 32 of f32; tensors of f32
  *            alone four at a time, a quad, so that neighbouring lanes read neighbouring 16 bytes. A pack is one or two
- *            16-byte accesses where its address allows, else single ones; past the end it reads 0 and writes nothing. Callers say whether addresses are aligned once for a whole tensor.
+ *            16-byte accesses where its address allows, else single ones; past the end it reads 0 and writes nothing.
+ *            Callers say whether addresses are aligned once for a whole tensor.
  * Sums.      Butterflies over lanes, then warps in order: the same bits on every run and in every lane. No atomics.
  */
 #ifndef HONE_CUH

@@ -15,7 +15,8 @@
  *            u (M,R), rows ldu apart   b f32, rows ldb apart: B (N,R) forward, A (R,K) backward.
  *            Any M, N, K: edges are zeros. Rows of whole aligned 16 bytes are read and written so, others by element.
  * Memory.    a tile BM x BN reads (BM + BN) K elements and writes BM BN; shared 2 (BM + BN) BK elements.
- * Rounding.  b rounded to f16, products of f16 summed in f32, bias and an old value added in f32, rounded once; beyond 65504 infinite.
+ * Rounding.  b rounded to f16, products of f16 summed in f32, bias and an old value added in f32, rounded once; beyond
+ *            65504 infinite.
  * Mirrors.   src/main/c/linear.c - kernels/triton/linear.py (sm_80)
  */
 // tiers: sm_75

@@ -13,7 +13,8 @@
  *                       = or, with `accumulate`, +=
  *            lora_grad  e (M,R)  x (M,K)   part (splits,R,K) f32, overwritten: split s sums rows_per_split rows
  *            Any M, N, K and, for lora_up, any R; R <= the entry's R in the other two.
- * Memory.    x or y (read too where it accumulates) once through; the factors come from the second-level cache. Nothing of the mask is stored.
+ * Memory.    x or y (read too where it accumulates) once through; the factors come from the second-level cache. Nothing of
+ *            the mask is stored.
  * Rounding.  the factors are rounded to f16, products summed in f32 and multiplied by alpha there; u and y
  *            rounded once, after an addition, part stays f32. The mask zeroes elements; 1/(1-p) multiplies sums.
  * Mirrors.   src/main/c/lora.c - kernels/triton/lora.py (sm_80)

@@ -9,8 +9,8 @@
  * Shapes.    y, x, a, b, dy, dx (rows,C) T   w (C) f32   rstd (rows) f32, saved. dx is overwritten, or accumulated into by
  *            the argument. y may be x, x may be a or b; dx may be dy. For a norm over heads rows = M H and C = D.
  * Memory.    forward reads x, writes y; with the addition reads a and b, writes x and y; backward reads dy and x, writes
- *            dx: 4, 8 and 6 bytes an element, w from cache. A row is read twice, the second time from L1. ROWS 1: a block for each row; ROWS 8 (_warp): a warp for each
- *            row, for C up to about 1024.
+ *            dx: 4, 8 and 6 bytes an element, w from cache. A row is read twice, the second time from L1. ROWS 1: a block
+ *            for each row; ROWS 8 (_warp): a warp for each row, for C up to about 1024.
  * Rounding.  Sums and everything else in f32; y and dx are rounded once. (transformers rounds x r to T before it multiplies
  *            by w in Llama's kind of norm, not in Gemma's: docs/numerics.md has what that costs the gradients.)
  * Mirrors.   src/main/c/rmsnorm.c - check_rows.py

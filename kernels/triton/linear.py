@@ -12,11 +12,12 @@ Slabs.     linear_bwd_slab: W comes as slabs of its rows, dy as the columns that
            rows. begin != 0 in the first slab, which reads no sums; end != 0 in the last, which writes dx instead.
 Shapes.    x (M,K)   W (N,K), rows ldw apart in the backward   bias (N) f32 or null   y (M,N), rows ldy apart
            dy (M,N), rows lddy apart   dx (M,K), rows lddx apart   sums (M,K) f32
-           u (M,R) bf16, rows ldu apart   b f32, rows ldb apart: B (N,R) forward, A (R,K) backward. Grid: one program a tile, ceil(M/BM) * ceil(N/BN)
-           forward, ceil(M/BM) * ceil(K/BN) backward.
+           u (M,R) bf16, rows ldu apart   b f32, rows ldb apart: B (N,R) forward, A (R,K) backward
+           Grid: one program a tile, ceil(M/BM) * ceil(N/BN) forward, ceil(M/BM) * ceil(K/BN) backward.
 Memory.    a tile reads BM + BN rows of the inner dim: (BM + BN) * K * 2 bytes for 2 BM BN K operations, most of it from
            L2 (tile_of). Saved: nothing besides x. Shared: (BM + BN) * BK * 2 bytes a stage, stages - 1 of them.
-Rounding.  b rounded to bf16, products exact, sums in f32, the bias added in f32, one rounding to bf16 (after the sum with the old value).
+Rounding.  b rounded to bf16, products exact, sums in f32, the bias added in f32, one rounding to bf16 (after the sum with
+           the old value).
 Mirrors.   src/main/c/linear.c - kernels/cuda/linear.cu (f16) - kernels/check.py
 
 Variants.  plain: the inner dim is a multiple of BK, no mask in the loop. `mask`: multiples of 8, 16-byte accesses under

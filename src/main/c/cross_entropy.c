@@ -16,12 +16,14 @@
  *            softmax, logits never leave the first-level cache, U is read once a run:
  *            D = sum_v e^(z_v - top) dz_v/da_v U_v is rescaled when top rises, and divided by the sum at the end.
  *            Label smoothing's part needs the mean of U's rows alone, mean_v z_v = logit_scale h . mean, unless there is
- *            a softcap as well. Chunks: everything else. Whole rows of logits, Tc rows at a time; U is read once a chunk, twice with dh.
+ *            a softcap as well.
+ *            Chunks: everything else. Whole rows of logits, Tc rows at a time; U is read once a chunk, twice with dh.
  * Memory.    Tc depends on V alone: as many rows, in sixteens, as 32 MiB of f32 logits hold, at least 32 (with fewer,
  *            reading U costs more than multiplying by it). scratch min(Tc, M) (4 V + C size(h) + 16) bytes. Logits at
  *            V = 32000: Tc = 256, 31.3 MiB; 128256: 64, 31.3 MiB; 262144: 32, 32 MiB.
- *            Tiles want scratch 16 M + 4 C bytes, and take (2 run + 96) C f32 for a run of at most 256 rows, in each thread, or, where runs are fewer than four
- *            for each thread, for each part of the vocabulary, as many as 16 MiB hold or threads need.
+ *            Tiles want scratch 16 M + 4 C bytes, and take (2 run + 96) C f32 for a run of at most 256 rows, in each
+ *            thread, or, where runs are fewer than four for each thread, for each part of the vocabulary, as many as
+ *            16 MiB hold or threads need.
  * Rounding.  Logits, exponentials and dz in f32 also when h is bf16; max exact; sums of a block or row, lse and loss in
  *            f64; dh rounded once. Nothing cancels in the target's p_y - 1: chunks form it in f64, tiles from the others.
  * Mirrors.   Kernels.crossEntropy - CrossEntropyTest

@@ -10,8 +10,8 @@
  *            depend on the thread count, and dx may then overwrite dy.
  * Shapes.    y, x, a, b, dy, dx (M,C) f32|bf16   w (C) f32|bf16|f16   rstd (M) f32, saved   dw (C) f32, accumulated.
  *            dx overwritten, or accumulated by the argument. y may be x, x may be a or b; dx may be dy.
- * Memory.    forward reads x, writes y, with the addition reads a and b, writes x and y; backward reads dy and x, writes dx (twice dy and x with dw). Scratch: g, C*4
- *            bytes; with bf16 rows up to four rows of f32 a thread.
+ * Memory.    forward reads x, writes y, with the addition reads a and b, writes x and y; backward reads dy and x, writes
+ *            dx (twice dy and x with dw). Scratch: g, C*4 bytes; with bf16 rows up to four rows of f32 a thread.
  * Rounding.  The sums in f64, rstd rounded to f32, the rest f32; in bf16 y and dx are rounded once. (transformers rounds
  *            x r to bf16 before it multiplies by w in Llama's kind of norm, not in Gemma's: docs/numerics.md has what
  *            that costs the gradients.)

@@ -5,7 +5,8 @@
  *            The tables hold a cos and a sin, a the attention factor of the scaling (1 without).
  * Backward.  The map is a R(angle), R a rotation; its transpose is a R(-angle):
  *            (d1, d2) -> (d1 cos + d2 sin, d2 cos - d1 sin).   R(-angle) R(angle) = 1: with a = 1 it undoes forward.
- * Shapes.    q, dq (M,H,D), k, dk (M,KV,D) f32|bf16, in place, a token's heads one after the other   cos, sin (P, rot/2) f32, rot <= D   positions (M) i32, 0 .. P-1
+ * Shapes.    q, dq (M,H,D), k, dk (M,KV,D) f32|bf16, in place   cos, sin (P, rot/2) f32, rot <= D
+ *            positions (M) i32, 0 .. P-1
  *            Dims rot .. D-1 are not touched.
  * Memory.    reads and writes M*(H+KV)*rot; scratch none in f32, a head of f32 in bf16.
  * Rounding.  f32, rounded once.

@@ -126,7 +126,7 @@ public interface Kernels extends AutoCloseable {
   /** y (M,C) = x rstd (weightOffset + w); rstd (M) f32 = 1/sqrt(mean x^2 + eps). */
   void rmsNormForward(Tensor y, Tensor rstd, Tensor x, Tensor w, float eps, float weightOffset);
 
-  /** {@link #residualForward} and the norm behind it in one pass: x (M,C) = a + multiplier b, y and rstd its norm. x may be a or b. */
+  /** {@link #residualForward} and the norm behind it in one pass: x (M,C) = a + multiplier b (may be either), y, rstd its norm. */
   void residualNormForward(
       Tensor y, Tensor rstd, Tensor x, Tensor a, Tensor b, float multiplier, Tensor w, float eps, float weightOffset);
 

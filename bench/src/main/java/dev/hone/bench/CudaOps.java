@@ -203,6 +203,13 @@ final class CudaOps {
           x.bytes() + 2.0 * y.bytes());
       rows.op("lora_backward", shape, timing.of(() -> on.card().loraBackward(dx, da, db, e, y, x, u, a, b, 2, 0, 0)), 0,
           x.bytes() + 2.0 * y.bytes() + 2.0 * dx.bytes());
+      Tensor w = on.activation("w", 0.05f, out, in);
+      double product = 2.0 * tokens * out * in;
+      rows.op(
+          "linear_lora_forward", shape, timing.of(() -> on.card().adaptedForward(y, x, w, null, u, a, b, 2, 0, 0)), product, 0);
+      rows.op(
+          "linear_lora_backward", shape,
+          timing.of(() -> on.card().adaptedBackward(dx, false, da, db, e, y, x, w, u, a, b, 2, 0, 0)), product, 0);
     }
   }
 
