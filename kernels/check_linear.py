@@ -1,4 +1,4 @@
-"""linear_fwd and linear_bwd_input against numpy: see check.py."""
+"""linear_fwd, linear_bwd_input and linear_bwd_slab against numpy: see check.py."""
 import numpy as np
 from driver import bf16, rounded, wide
 
@@ -81,4 +81,22 @@ def backward(driver, entry):
       yield f"gap {M}x{N}x{K}", *gap_kept(dx, K)
 
 
-CHECKS = {"linear_fwd": forward, "linear_bwd_input": backward}
+def slabs(driver, entry):
+  """W in three slabs of rows: the sums pass from one to the next, the last writes dx."""
+  rng = np.random.default_rng(3)
+  for M, K, N in SHAPES:
+    if not fits(entry, N=N, K=K):
+      continue
+    (dy, dyv), (w, wv) = matrix(rng, M, 3 * N), matrix(rng, 3 * N, K)
+    sums, dx = np.full((M, K), np.nan, np.float32), np.full((M, K), NAN)
+    for slab in range(3):
+      rows = slice(slab * N, (slab + 1) * N)
+      got = driver.launch(entry, tiles(entry, M, K), dx=dx, sums=sums, dy=np.ascontiguousarray(dy[:, rows]), w=w[rows], M=M,
+                          N=N, K=K, begin=int(slab == 0), end=int(slab == 2))
+      if slab < 2:
+        yield f"dx {M}x{N}x{K} untouched by slab {slab}", float((got["dx"] != NAN).any()), 0.0
+      sums, dx = got["sums"], got["dx"]
+    yield f"dx {M}x3 {N}x{K}", *compare(wide(dx), dyv @ wv, rounded(dyv @ wv), 3)
+
+
+CHECKS = {"linear_fwd": forward, "linear_bwd_input": backward, "linear_bwd_slab": slabs}
